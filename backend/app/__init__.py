@@ -1,0 +1,1 @@
+"""CommandCenter, the service: API, worker and beat."""

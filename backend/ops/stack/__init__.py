@@ -1,0 +1,1 @@
+"""The native stack: PostgreSQL, Redis, our services and their watchers as ordinary processes of this machine."""

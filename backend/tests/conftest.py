@@ -1,0 +1,55 @@
+"""Services that tests share: each starts when a test first asks for it, once a session."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.services import PostgresServer, create_database, drop_database, postgres_server, redis_server
+
+
+@pytest.fixture(scope="session")
+def _postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_admin_url(_postgres: PostgresServer) -> str:
+    """URL of the superuser, on the database `postgres`."""
+    return _postgres.url
+
+
+@pytest.fixture(scope="session")
+def postgres_log(_postgres: PostgresServer) -> Path:
+    """The server's log: every statement with its duration, prefixed as docs/log-schema.md says."""
+    return _postgres.log
+
+
+@pytest.fixture(scope="session")
+def new_database(_postgres: PostgresServer) -> Iterator[Callable[[], str]]:
+    """A function that makes a fresh, empty database and returns its owner's URL (`postgresql://…`, no driver)."""
+    urls: list[str] = []
+
+    def make() -> str:
+        urls.append(create_database(_postgres))
+        return urls[-1]
+
+    yield make
+    for url in urls:
+        drop_database(_postgres, url)
+
+
+@pytest.fixture
+def database_url(_postgres: PostgresServer) -> Iterator[str]:
+    """URL of a fresh, empty database of this test alone, as its owner (`postgresql://…`, no driver)."""
+    url = create_database(_postgres)
+    yield url
+    drop_database(_postgres, url)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Redis that is empty at the session's start."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url

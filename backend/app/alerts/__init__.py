@@ -1,0 +1,1 @@
+"""Alerts: a copy of what Alertmanager tells people."""

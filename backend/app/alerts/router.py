@@ -1,0 +1,14 @@
+"""POST /alerts/webhook."""
+
+from fastapi import APIRouter
+
+from app.alerts import service
+from app.alerts.schemas import AlertGroup, AlertsReceived
+
+router = APIRouter(prefix="/alerts", tags=["alerts"])
+
+
+@router.post("/webhook", summary="Alertmanager's copy to us")
+async def webhook(group: AlertGroup) -> AlertsReceived:
+    """Note the alerts of a group."""
+    return AlertsReceived(received=service.receive(group))

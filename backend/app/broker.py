@@ -1,0 +1,54 @@
+"""The Celery application as both sides need it: the API to send, the worker to run."""
+
+from typing import Any, Final
+
+from celery import Celery, Task
+from kombu import Queue
+
+from app.telemetry.celery_signals import CelerySignals, CorrelatedTask
+
+SYNC_QUEUE: Final = "sync"
+DEFAULT_QUEUE: Final = "default"
+CANARY_TASK: Final = "canary.sing"
+QUEUES: Final = (SYNC_QUEUE, DEFAULT_QUEUE)
+
+_RESULT_EXPIRES_S: Final = 24 * 3600
+_SEND_TIMEOUT_S: Final = 3
+
+
+def make_celery(redis_url: str, *, correlation: bool = True) -> "Celery[Task[Any, Any]]":
+    """Return the application, with its queues and its promises.
+
+    Acks come late and a lost worker's task goes back to its queue, so every task must bear being run twice.
+
+    Args:
+        redis_url: broker and result store.
+        correlation: whether tasks bear IDs and are measured.
+    """
+    app: Celery[Task[Any, Any]] = Celery(
+        "commandcenter", broker=redis_url, backend=redis_url, task_cls=CorrelatedTask if correlation else Task
+    )
+    app.conf.update(
+        task_queues=[Queue(name) for name in QUEUES],
+        task_default_queue=DEFAULT_QUEUE,
+        task_create_missing_queues=False,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        worker_cancel_long_running_tasks_on_connection_loss=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        # Longer than any task may run: an unacked message that comes again is a dead worker's.
+        broker_transport_options={"visibility_timeout": 3 * 3600, "socket_connect_timeout": _SEND_TIMEOUT_S},
+        result_expires=_RESULT_EXPIRES_S,
+        result_backend_transport_options={"socket_connect_timeout": _SEND_TIMEOUT_S},
+        # A request waits for its task to be queued: better a quick 503 than a hanging one.
+        task_publish_retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2},
+        task_serializer="json",
+        accept_content=["json"],
+        timezone="UTC",
+    )
+    if correlation:
+        CelerySignals(QUEUES, quiet={CANARY_TASK}).install()
+    return app

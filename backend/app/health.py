@@ -1,0 +1,114 @@
+"""Is this process alive, and can it serve?"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Header, Response
+from pydantic import BaseModel
+from redis.asyncio import Redis
+from sqlalchemy import text
+
+from app.config import app_version
+from app.database import Database
+from app.dependencies import ServicesDep
+from app.errors import AppError
+from app.heartbeat import ALIVE_WITHIN_S, WORKERS_KEY
+from app.telemetry.exposition import render, token_accepted
+
+router = APIRouter(tags=["health"])
+
+_CHECK_TIMEOUT_S: Final = 1.0
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"]
+    version: str
+
+
+class Component(BaseModel):
+    """One thing the service needs."""
+
+    status: Literal["up", "down"]
+    duration_ms: float
+    detail: str | None = None
+
+
+class Readiness(BaseModel):
+    """The service can, or cannot, do its work."""
+
+    status: Literal["ready", "unavailable"]
+    components: dict[str, Component]
+
+
+@router.get("/health", summary="The process answers")
+async def health() -> Health:
+    """Touch no dependency: a slow database is no reason to restart the API."""
+    return Health(status="ok", version=app_version())
+
+
+@router.get("/health/ready", summary="Everything it needs is there", responses={503: {"model": Readiness}})
+async def ready(found: ServicesDep, response: Response) -> Readiness:
+    """Check database, Redis and worker side by side, each within a second."""
+    checks = {
+        "database": lambda: _database(found.database),
+        "redis": lambda: _redis(found.redis),
+        "worker": lambda: _worker(found.redis),
+    }
+    components = dict(zip(checks, await asyncio.gather(*(_timed(check) for check in checks.values())), strict=True))
+    is_ready = all(component.status == "up" for component in components.values())
+    if not is_ready:
+        response.status_code = 503
+    return Readiness(status="ready" if is_ready else "unavailable", components=components)
+
+
+@router.get(
+    "/metrics",
+    summary="Prometheus or OpenMetrics text, by Accept",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}, "application/openmetrics-text": {}}}},
+)
+async def metrics(
+    found: ServicesDep,
+    accept: Annotated[str, Header()] = "",
+    authorization: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Return the metrics of all API processes."""
+    if not token_accepted(authorization, found.settings.metrics_token.get_secret_value()):
+        raise AppError(401, "Unauthorized", "Bearer METRICS_TOKEN wanted.", {"WWW-Authenticate": "Bearer"})
+    # Reading the processes' files takes milliseconds: not on the event loop.
+    body, content_type = await asyncio.to_thread(render, accept)
+    return Response(body, headers={"Content-Type": content_type})
+
+
+async def _timed(check: Callable[[], Awaitable[str | None]]) -> Component:
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            detail = await check()
+    except TimeoutError:
+        detail = f"no answer within {_CHECK_TIMEOUT_S:g} s"
+    except Exception as error:  # noqa: BLE001 - whatever it is, the component is down
+        # The class only: a message may hold addresses.
+        detail = type(error).__name__
+    duration_ms = round((time.perf_counter() - started) * 1000, 3)
+    return Component(status="down" if detail else "up", duration_ms=duration_ms, detail=detail)
+
+
+async def _database(database: Database) -> str | None:
+    async with database.session() as session:
+        await session.execute(text("SELECT 1"))
+    return None
+
+
+async def _redis(client: Redis) -> str | None:
+    await client.ping()
+    return None
+
+
+async def _worker(client: Redis) -> str | None:
+    alive = await client.zcount(WORKERS_KEY, time.time() - ALIVE_WITHIN_S, "+inf")
+    return None if alive else f"no worker gave a sign of life within {ALIVE_WITHIN_S:g} s"

@@ -1,0 +1,1 @@
+"""Jobs: what ran in the background, for which request, with which outcome."""

@@ -1,0 +1,135 @@
+"""The API: ordered lists of what it is made of, no logic."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import redis.asyncio
+from fastapi import APIRouter, FastAPI, Request, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from app import health
+from app.alerts.router import router as alerts
+from app.broker import make_celery
+from app.config import Settings, app_version, get_settings
+from app.database import Database, make_async_engine
+from app.dependencies import Services
+from app.errors import AppError
+from app.jobs.router import router as jobs
+from app.middleware.auth import TokenMiddleware
+from app.middleware.correlation import CorrelationMiddleware, Trust
+from app.middleware.errors import ErrorBoundaryMiddleware, problem_response, record_error
+from app.middleware.head import HeadMiddleware
+from app.middleware.http_metrics import HttpMetricsMiddleware
+from app.repositories.router import router as repositories
+from app.telemetry.logs import configure_logging
+from app.utils.metrics import BUILD_INFO
+from app.vault import TokenVault
+
+_API: Final = "/api/v1"
+_MAX_BODY_BYTES: Final = 1024 * 1024
+# Guarded by METRICS_TOKEN, or by nothing.
+_OPEN: Final = (f"{_API}/health", f"{_API}/metrics")
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the application.
+
+    Raises:
+        ConfigurationError: the environment lacks something; says what.
+    """
+    settings = settings or get_settings()
+    configure_logging("api", settings.log_level)
+    app = FastAPI(
+        title="CommandCenter",
+        version=app_version(),
+        description="Watches over a team's Git repositories, and over itself.",
+        middleware=_middleware(settings),
+        lifespan=_lifespan(settings),
+        max_body_size=_MAX_BODY_BYTES,
+    )
+    app.add_exception_handler(AppError, _on_app_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    # The guard is TokenMiddleware; this tells OpenAPI's readers of it.
+    api = APIRouter(prefix=_API, dependencies=[Security(HTTPBearer(auto_error=False))])
+    for router in (repositories, jobs, alerts):
+        api.include_router(router)
+    app.include_router(api)
+    app.include_router(health.router, prefix=_API)
+    # The same three where probes and scrapers look by habit.
+    app.include_router(health.router, include_in_schema=False)
+    BUILD_INFO.labels(app_version(), settings.build_commit).set(1)
+    return app
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    """Outermost first. The boundary sits inside the correlation, so that a 500 has its header."""
+    token = settings.api_token.get_secret_value()
+    layer = [
+        Middleware(CorrelationMiddleware, trust=Trust(settings.request_id_trust)),
+        Middleware(HttpMetricsMiddleware, slow_ms=settings.slow_request_ms),
+    ]
+    return [
+        *(layer if settings.correlation_enabled else ()),
+        Middleware(ErrorBoundaryMiddleware),
+        Middleware(TokenMiddleware, token=token, prefix=_API, open_paths=_OPEN),
+        Middleware(HeadMiddleware),
+    ]
+
+
+def _lifespan(settings: Settings) -> Any:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine = make_async_engine(
+            settings.sqlalchemy_url("asyncpg"),
+            mode=settings.sql_comments if settings.correlation_enabled else "off",
+            application="commandcenter-api",
+            pool_size=settings.db_pool_size,
+            overflow=settings.db_pool_overflow,
+        )
+        redis_url = settings.redis_url.get_secret_value()
+        client = redis.asyncio.Redis.from_url(redis_url, socket_timeout=1.0, socket_connect_timeout=1.0)
+        celery = make_celery(redis_url, correlation=settings.correlation_enabled)
+        app.state.services = Services(settings, Database(engine), celery, TokenVault(settings.secret_keys), client)
+        try:
+            yield
+        finally:
+            celery.close()
+            await client.aclose()
+            await engine.dispose()
+
+    return lifespan
+
+
+async def _on_app_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AppError)  # noqa: S101 - registered for it alone
+    record_error(request.scope, error.status, error)
+    return _respond(error.status, title=error.title, detail=error.detail, headers=error.headers)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    record_error(request.scope, error.status_code, error)
+    return _respond(error.status_code, detail=str(error.detail), headers=dict(error.headers or {}))
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    record_error(request.scope, 422, error)
+    # Never the input itself: it may hold a token.
+    errors = [{key: each[key] for key in ("loc", "msg", "type")} for each in error.errors()]
+    return _respond(422, detail="The request does not fit; see errors.", errors=errors)
+
+
+def _respond(status: int, *, headers: dict[str, str] | None = None, **problem: Any) -> Response:
+    body, raw = problem_response(status, **problem)
+    has_body = status >= 200 and status not in {204, 304}  # noqa: PLR2004 - HTTP's own numbers
+    response = Response(body if has_body else b"", status_code=status, headers=headers)
+    for name, value in raw if has_body else ():
+        response.headers[name.decode()] = value.decode()
+    return response

@@ -1,0 +1,1 @@
+"""Pure ASGI middleware. Outermost first: correlation, http_metrics, errors."""

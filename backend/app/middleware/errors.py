@@ -1,0 +1,96 @@
+"""The error boundary: whatever fails inside leaves one log line, one count and one problem+json body."""
+
+from typing import Any
+
+import orjson
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.correlation import current, request_id
+from app.errors import PROBLEM_MEDIA_TYPE, AppError, error_type, fingerprint, problem
+from app.telemetry.logs import format_exception
+from app.telemetry.route import route_template
+from app.utils.metrics import ERRORS, UNMATCHED, bounded, hook_failed
+
+log = structlog.get_logger(__name__)
+
+
+class ErrorBoundaryMiddleware:
+    """Pure ASGI, innermost of ours: the server's own last resort never gets to see an exception.
+
+    Args:
+        app: the application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the request; answer 500 in its stead where it fails."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        except Exception as error:
+            if is_client_gone(error):
+                raise
+            record_error(scope, 500, error)
+            if started:
+                # Half an answer is out. Breaking off is the only honest end: the server closes the connection.
+                raise
+            body, headers = problem_response(500)
+            await send({"type": "http.response.start", "status": 500, "headers": headers})
+            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def is_client_gone(error: BaseException) -> bool:
+    """Tell whether `error` only says that the client closed the connection."""
+    return type(error).__name__ in {"ClientDisconnect", "ClientDisconnected"}
+
+
+def problem_response(
+    status: int,
+    *,
+    title: str | None = None,
+    detail: str | None = None,
+    errors: list[dict[str, Any]] | None = None,
+) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """Return body and headers of an error response about the request at work."""
+    body = orjson.dumps(problem(status, request_id(), title=title, detail=detail, errors=errors), default=str)
+    return body, [
+        (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+
+
+def record_error(scope: Scope, status: int, error: BaseException) -> None:
+    """Count a failed request and tell it in the log: body, line and metric agree. Never raises."""
+    try:
+        endpoint = route_template(scope) or UNMATCHED
+        kind = bounded("error_type", error_type(error))
+        ERRORS.labels(endpoint, str(status), kind).inc()
+        # An error that names its own status is known and needs no traceback.
+        is_known = isinstance(error, AppError) or hasattr(error, "status_code")
+        log.error(
+            "request.failed",
+            method=scope["method"],
+            route=endpoint,
+            status=status,
+            error_type=error_type(error),
+            fingerprint=fingerprint(error),
+            reason=str(error)[:500] if is_known else None,
+            exception=format_exception(error),
+        )
+        correlation = current()
+        if correlation is not None:
+            correlation.baggage["error"] = error
+    except Exception:  # noqa: BLE001 - the answer matters more
+        hook_failed("error_boundary")

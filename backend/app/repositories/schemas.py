@@ -1,0 +1,77 @@
+"""What the API takes and says of repositories."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+
+Url = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whitespace=True)]
+# Visible ASCII: what fits into an Authorization header.
+Token = Annotated[SecretStr, Field(min_length=1, max_length=500)]
+
+
+class RepositoryIn(BaseModel):
+    """A repository to register."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    url: Url = Field(examples=["https://github.com/pallets/click"], description="https, ssh, or file where allowed.")
+    access_token: Token | None = Field(None, description="For a private repository. Stored encrypted, never shown.")
+    description: str | None = Field(None, max_length=2000)
+    is_private: bool = False
+
+
+class RepositoryPatch(BaseModel):
+    """What may be changed. Left out: stays. `access_token: null` removes the token."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    access_token: Token | None = None
+    description: str | None = Field(None, max_length=2000)
+    is_private: bool = False
+
+
+class RepositoryOut(BaseModel):
+    """A repository and its state at the last sync. Fields that only a sync can know are null before the first."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    owner: str
+    name: str
+    full_name: str
+    url: str
+    default_branch: str | None
+    description: str | None
+    is_private: bool
+    language: str | None = Field(description="The one with the most bytes.")
+    stars: int
+    forks: int
+    commits: int
+    last_commit_sha: str | None
+    last_commit_message: str | None
+    last_commit_author: str | None
+    last_commit_at: datetime | None
+    last_synced_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    activity: list[int] = Field(description="Commits a week, 52 weeks, oldest first; empty before the first sync.")
+    languages: dict[str, int] = Field(description="Bytes by language.")
+    contributors: int
+
+
+class RepositoryPage(BaseModel):
+    """A page of repositories, by full name."""
+
+    items: list[RepositoryOut]
+    total: int
+    limit: int
+    offset: int
+
+
+class SyncAccepted(BaseModel):
+    """The sync was queued."""
+
+    job_id: str
+    status: str
+    request_id: str

@@ -1,0 +1,1 @@
+"""Logs, SQL, tasks, outgoing calls: each hook fails open and counts its failure."""

@@ -1,0 +1,72 @@
+"""Serves the metrics, of one process or of several that share a folder."""
+
+import hmac
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from app.utils.metrics import hook_failed
+
+MULTIPROC_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def render(accept: str) -> tuple[bytes, str]:
+    """Return (body, content type) in Prometheus text or OpenMetrics, by the `Accept` header.
+
+    With PROMETHEUS_MULTIPROC_DIR set, all processes are added up, and gauges of dead ones are left out.
+    """
+    encode, content_type = choose_encoder(accept)
+    directory = os.environ.get(MULTIPROC_VARIABLE)
+    if not directory:
+        return encode(REGISTRY), content_type
+    forget_dead_processes(Path(directory))
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
+    return encode(registry), content_type
+
+
+def forget_dead_processes(directory: Path) -> None:
+    """Remove the live gauges of processes that are no more: nobody tells the parent when one was killed."""
+    for file in directory.glob("gauge_live*_*.db"):
+        pid = file.stem.rpartition("_")[2]
+        if pid.isdecimal() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
+            mark_process_dead(int(pid), str(directory))  # type: ignore[no-untyped-call]
+
+
+def token_accepted(authorization: str | None, token: str | None) -> bool:
+    """Tell whether an `Authorization` header bears `token`, in constant time. No token: all are let in."""
+    if not token:
+        return True
+    return hmac.compare_digest((authorization or "").encode("utf-8", "replace"), f"Bearer {token}".encode())
+
+
+def wsgi_app(token: str | None, refresh: Callable[[], None]) -> Callable[[WSGIEnvironment, StartResponse], list[bytes]]:
+    """Return a WSGI application that serves `/metrics`, for a process that has no web server of its own.
+
+    Args:
+        token: bearer token to ask for, or None.
+        refresh: brings gauges up to date that are read, not counted; called before each answer.
+    """
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        if environ.get("PATH_INFO") != "/metrics":
+            start_response("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"Only /metrics is here.\n"]
+        if not token_accepted(environ.get("HTTP_AUTHORIZATION"), token):
+            start_response("401 Unauthorized", [("WWW-Authenticate", "Bearer"), ("Content-Type", "text/plain")])
+            return [b"Bearer METRICS_TOKEN wanted.\n"]
+        try:
+            refresh()
+        except Exception:  # noqa: BLE001 - old figures are better than none
+            hook_failed("metrics_refresh")
+        body, content_type = render(environ.get("HTTP_ACCEPT", ""))
+        start_response("200 OK", [("Content-Type", content_type)])
+        return [body]
+
+    return app

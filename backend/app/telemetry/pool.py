@@ -1,0 +1,67 @@
+"""Connection pools that tell how full they are and how long callers wait."""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from sqlalchemy import AsyncAdaptedQueuePool, QueuePool, event
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import PoolProxiedConnection
+
+from app.utils.metrics import (
+    DB_POOL_CONNECTIONS,
+    DB_POOL_MAX,
+    DB_POOL_TIMEOUTS,
+    DB_POOL_WAIT,
+    hook_failed,
+)
+
+
+def _timed(connect: Callable[[], PoolProxiedConnection]) -> PoolProxiedConnection:
+    started = perf_counter()
+    try:
+        return connect()
+    except PoolTimeoutError:
+        DB_POOL_TIMEOUTS.inc()
+        raise
+    finally:
+        DB_POOL_WAIT.observe(perf_counter() - started)
+
+
+class MeasuredQueuePool(QueuePool):
+    """A QueuePool whose callers' wait is measured."""
+
+    def connect(self) -> PoolProxiedConnection:
+        """Return a connection, as QueuePool does."""
+        return _timed(super().connect)
+
+
+class MeasuredAsyncPool(AsyncAdaptedQueuePool):
+    """The same for async engines."""
+
+    def connect(self) -> PoolProxiedConnection:
+        """Return a connection, as AsyncAdaptedQueuePool does."""
+        return _timed(super().connect)
+
+
+def watch_pool(pool: QueuePool, max_connections: int) -> None:
+    """Keep the gauges of this process's pool true.
+
+    Args:
+        pool: the engine's pool.
+        max_connections: size and overflow together.
+    """
+    checked_out, idle, overflow = (DB_POOL_CONNECTIONS.labels(state) for state in ("checked_out", "idle", "overflow"))
+    DB_POOL_MAX.set(max_connections)
+
+    def update(*_: Any) -> None:
+        try:
+            checked_out.set(pool.checkedout())
+            idle.set(pool.checkedin())
+            overflow.set(max(0, pool.overflow()))
+        except Exception:  # noqa: BLE001 - never costs a connection
+            hook_failed("pool")
+
+    for name in ("checkout", "checkin", "connect", "close", "invalidate"):
+        event.listen(pool, name, update)
+    update()

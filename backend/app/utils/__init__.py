@@ -1,0 +1,1 @@
+"""Holds metrics.py and nothing else."""

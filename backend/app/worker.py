@@ -1,0 +1,113 @@
+"""The worker and the beat: the Celery application with its tasks, by name, and its schedule."""
+
+import os
+import threading
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from celery import signals
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from app import heartbeat
+from app.broker import CANARY_TASK, QUEUES, make_celery
+from app.config import app_version, get_settings
+from app.telemetry.celery_signals import initialise_series
+from app.telemetry.exposition import wsgi_app
+from app.telemetry.logs import configure_logging
+from app.telemetry.queues import QueueProbe
+from app.utils.metrics import BUILD_INFO, hook_failed
+
+_CANARY_EVERY_S: Final = 30
+_DUE_EVERY_S: Final = 30
+_RECOVER_EVERY_S: Final = 60
+_SWEEP_EVERY_S: Final = 600
+# Past its soft limit a task may clean up for this long.
+_HARD_LIMIT_MARGIN_S: Final = 30
+
+settings = get_settings()
+celery = make_celery(settings.redis_url.get_secret_value(), correlation=settings.correlation_enabled)
+celery.conf.include = ["app.heartbeat", "app.repositories.tasks"]
+celery.conf.task_soft_time_limit = settings.git_timeout_s + 60
+celery.conf.task_time_limit = celery.conf.task_soft_time_limit + _HARD_LIMIT_MARGIN_S
+celery.conf.beat_schedule = {
+    **{
+        f"canary-{queue}": {
+            "task": CANARY_TASK,
+            "schedule": _CANARY_EVERY_S,
+            "args": (queue,),
+            # What waited longer than this is no sign of life any more, and would only pile up.
+            "options": {"queue": queue, "expires": 2 * _CANARY_EVERY_S},
+        }
+        for queue in QUEUES
+    },
+    "queue-due-syncs": {"task": "repositories.queue_due", "schedule": _DUE_EVERY_S, "options": {"expires": 60}},
+    "recover-lost-jobs": {"task": "repositories.recover", "schedule": _RECOVER_EVERY_S, "options": {"expires": 120}},
+    "sweep-clones": {"task": "repositories.sweep", "schedule": _SWEEP_EVERY_S, "options": {"expires": 1200}},
+}
+celery.conf.beat_schedule_filename = str(settings.beat_schedule_file)
+
+
+@signals.setup_logging.connect(weak=False)
+def _log(**_: Any) -> None:
+    configure_logging(os.environ.get("COMMANDCENTER_SERVICE", "worker"), settings.log_level)
+
+
+@signals.worker_ready.connect(weak=False)
+def _serve_metrics(**_: Any) -> None:
+    """Serve /metrics from the parent: it answers while children hang, and tells of those that were killed."""
+    BUILD_INFO.labels(app_version(), settings.build_commit).set(1)
+    initialise_series(celery)
+    probe = QueueProbe(heartbeat.short_lived_client(settings.redis_url.get_secret_value()), QUEUES)
+    # A child forked while the serving thread holds a metric's lock would find it locked for ever.
+    forking = threading.Lock()
+    os.register_at_fork(before=forking.acquire, after_in_parent=forking.release, after_in_child=forking.release)
+
+    def refresh() -> None:
+        with forking:
+            probe.refresh()
+
+    server = make_server(
+        settings.api_host,
+        settings.worker_metrics_port,
+        wsgi_app(settings.metrics_token.get_secret_value(), refresh),
+        ThreadingWSGIServer,
+        handler_class=_SilentHandler,
+    )
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+
+@signals.heartbeat_sent.connect(weak=False)
+def _beat(sender: Any = None, **_: Any) -> None:
+    try:
+        heartbeat.beat(_client(), _worker_name(sender))
+    except Exception:  # noqa: BLE001 - a worker that can't tell of its life still works
+        hook_failed("heartbeat")
+
+
+@signals.worker_shutting_down.connect(weak=False)
+def _leave(sender: Any = None, **_: Any) -> None:
+    try:
+        heartbeat.leave(_client(), str(sender))
+    except Exception:  # noqa: BLE001 - as above
+        hook_failed("heartbeat")
+
+
+_clients: dict[int, Any] = {}
+
+
+def _client() -> Any:
+    """Return this process's own connection."""
+    if os.getpid() not in _clients:
+        _clients[os.getpid()] = heartbeat.short_lived_client(settings.redis_url.get_secret_value())
+    return _clients[os.getpid()]
+
+
+def _worker_name(sender: Any) -> str:
+    return str(getattr(getattr(sender, "eventer", None), "hostname", None) or "worker")
+
+
+class _SilentHandler(WSGIRequestHandler):
+    """A scrape every 15 seconds is no news."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""

@@ -2,12 +2,13 @@
 
 from sqlalchemy import create_engine, pool
 
+import app.jobs.models
 import app.repositories.models
 from alembic import context
 from app.config import migration_url
 from app.database import Base
 
-assert app.repositories.models  # noqa: S101 - imported for its tables
+assert app.jobs.models and app.repositories.models  # noqa: S101, PT018 - imported for their tables
 
 
 def run_offline() -> None:

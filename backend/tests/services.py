@@ -106,7 +106,6 @@ def postgres_server(directory: Path) -> Iterator[PostgresServer]:
         cluster = Cluster(
             install=_reachable_install(account, folder),
             home=folder / "pg",
-            sockets=folder,
             port=port,
             account=account,
             extra=_CARELESS,

@@ -17,6 +17,7 @@ from ops.stack.accounts import Account
 from ops.stack.errors import StackError
 
 SUPERUSER: Final = "postgres"
+_LONGEST_SOCKET_PATH: Final = 107
 # `app=%a` is the request ID inside a transaction of ours: docs/log-schema.md.
 LOG_LINE_PREFIX: Final = "%m [%p] app=%a user=%u db=%d "
 
@@ -27,7 +28,6 @@ class Cluster:
 
     install: Path
     home: Path
-    sockets: Path
     port: int
     account: Account | None = None
     log_min_duration_ms: int = 0
@@ -37,6 +37,11 @@ class Cluster:
     def data(self) -> Path:
         """PGDATA."""
         return self.home / "data"
+
+    @property
+    def _socket_fits(self) -> bool:
+        """A socket's path may have 107 bytes; everything of ours comes over the loopback anyway."""
+        return len(str(self.home / ".s.PGSQL.65535").encode()) <= _LONGEST_SOCKET_PATH
 
     def command(self) -> list[str]:
         """Return the command line that runs this cluster in the foreground."""
@@ -90,7 +95,7 @@ class Cluster:
 
     def write_config(self) -> bool:
         """Write the settings that are ours; return whether that changed anything."""
-        text = "".join(f"{name} = '{value}'\n" for name, value in self.settings().items())
+        text = "".join("{} = '{}'\n".format(name, value.replace("'", "''")) for name, value in self.settings().items())
         path = self.data / "commandcenter.conf"
         if path.exists() and path.read_text() == text:
             return False
@@ -104,8 +109,8 @@ class Cluster:
         return {
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": str(self.sockets),
-            "unix_socket_permissions": "0700",
+            # In the private folder: a socket among other users' files could be another's.
+            "unix_socket_directories": str(self.home) if self._socket_fits else "",
             "password_encryption": "scram-sha-256",
             "shared_preload_libraries": "pg_stat_statements,auto_explain",
             "compute_query_id": "on",

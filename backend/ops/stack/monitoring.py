@@ -1,0 +1,108 @@
+"""The watchers' configuration: what containers mount, with this machine's addresses and paths put in.
+
+`monitoring/` stays the one source. Here only targets, files and credentials are exchanged, and parts left out that
+don't run here.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from ops.stack.errors import StackError
+from ops.stack.secret_store import write_private
+from ops.stack.settings import Settings
+
+# Scrape job: the part it asks, and the variable of that part's port.
+_JOBS: Final = {
+    "backend": ("api", "API_PORT"),
+    "celery-worker": ("worker", "WORKER_METRICS_PORT"),
+    "postgres": ("postgres-exporter", "POSTGRES_EXPORTER_PORT"),
+    "node": ("node-exporter", "NODE_EXPORTER_PORT"),
+    "prometheus": ("prometheus", "PROMETHEUS_PORT"),
+    "alertmanager": ("alertmanager", "ALERTMANAGER_PORT"),
+}
+
+
+def job_parts(parts: Collection[str]) -> set[str]:
+    """Return the scrape jobs of the parts that run here."""
+    return {job for job, (part, _) in _JOBS.items() if part in parts}
+
+
+def credentials(settings: Settings, name: str) -> Path | None:
+    """Write a token to a private file for programs that read theirs from one; None where it isn't set."""
+    path = settings.layout.run / name.lower().replace("_", "-")
+    if not settings.get(name):
+        path.unlink(missing_ok=True)
+        return None
+    write_private(path, settings[name])
+    return path
+
+
+def prometheus_config(settings: Settings, parts: Collection[str], scrape_interval: str | None = None) -> str:
+    """Return Prometheus's configuration for this machine.
+
+    Args:
+        settings: addresses and tokens.
+        parts: what runs here; nothing else is scraped.
+        scrape_interval: another interval than the file's; while the stack comes up, a wait for the first scrape of
+            every target would take longer than all the rest.
+    """
+    config = _load(settings, "prometheus.yml")
+    jobs = []
+    for job in config["scrape_configs"]:
+        part, port = _JOBS[job["job_name"]]
+        if part not in parts:
+            continue
+        host = settings.api_host if part in {"api", "worker"} else "127.0.0.1"
+        for group in job["static_configs"]:
+            group["targets"] = [f"{host}:{settings.port(port)}"]
+        _authorize(job, credentials(settings, "METRICS_TOKEN"))
+        jobs.append(job)
+    config["scrape_configs"] = jobs
+    config["rule_files"] = [str(settings.layout.root / "monitoring" / Path(file).name) for file in config["rule_files"]]
+    if "alertmanager" in parts:
+        for manager in config["alerting"]["alertmanagers"]:
+            for group in manager["static_configs"]:
+                group["targets"] = [f"127.0.0.1:{settings.port('ALERTMANAGER_PORT')}"]
+    else:
+        del config["alerting"]["alertmanagers"]
+    if scrape_interval:
+        config["global"] |= {"scrape_interval": scrape_interval, "scrape_timeout": scrape_interval}
+    return _dump(config)
+
+
+def alertmanager_config(settings: Settings) -> str:
+    """Return Alertmanager's configuration for this machine."""
+    config = _load(settings, "alertmanager.yml")
+    for receiver in config["receivers"]:
+        for hook in receiver.get("webhook_configs", ()):
+            if hook.get("url", "").startswith("http://backend:"):
+                path = hook["url"].removeprefix("http://").partition("/")[2]
+                hook["url"] = f"http://{settings.api_host}:{settings.port('API_PORT')}/{path}"
+                _authorize(hook.get("http_config", {}), credentials(settings, "API_TOKEN"))
+    return _dump(config)
+
+
+def _authorize(client: dict[str, Any], token: Path | None) -> None:
+    if "authorization" in client and token is None:
+        del client["authorization"]
+    elif "authorization" in client:
+        client["authorization"]["credentials_file"] = str(token)
+
+
+def _load(settings: Settings, name: str) -> dict[str, Any]:
+    path = settings.layout.root / "monitoring" / name
+    try:
+        config: dict[str, Any] = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise StackError(
+            f"{path} can't be read: {error}", "Put the file right; git knows its last good form."
+        ) from error
+    return config
+
+
+def _dump(config: dict[str, Any]) -> str:
+    text: str = yaml.safe_dump(config, sort_keys=False)
+    return f"# Made from monitoring/ at each `up`; edit that.\n{text}"

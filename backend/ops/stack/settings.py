@@ -1,0 +1,115 @@
+"""Settings of a stack: real environment, then `.env`, then the made secrets, then the defaults of `.env.example`."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+from ops.stack import secret_store
+from ops.stack.errors import StackError
+from ops.stack.layout import Layout
+
+# The native stack brings its own; a DATABASE_URL left over in a shell must not lead migrations into another database.
+BROUGHT: Final = ("DATABASE_URL", "REDIS_URL", "PROMETHEUS_MULTIPROC_DIR")
+_SLOW_LOG_DEFAULT_MS: Final = "0"
+_HIGHEST_PORT: Final = 65535
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings by name, as text, and what follows from them."""
+
+    layout: Layout
+    values: Mapping[str, str]
+    ignored: tuple[str, ...]
+
+    @classmethod
+    def load(cls, layout: Layout, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Read all sources; make the secrets that are missing. The layout's folders must exist."""
+        real = {name: value for name, value in (os.environ if environment is None else environment).items() if value}
+        defaults = secret_store.parse((layout.root / ".env.example").read_text())
+        file = layout.root / ".env"
+        chosen = secret_store.parse(file.read_text()) if file.exists() else {}
+        chosen |= real
+        production = chosen.get("ENVIRONMENT", defaults.get("ENVIRONMENT")) == "production"
+        made = secret_store.load_or_make(layout.data / "secrets.env", production=production)
+        if not production:
+            defaults |= {"ALLOW_LOCAL_REPOSITORIES": "true"}
+        defaults |= {
+            "REPOSITORY_DIR": str(layout.data / "repositories"),
+            "POSTGRES_LOG_MIN_DURATION_MS": _SLOW_LOG_DEFAULT_MS,
+        }
+        known = {*_names(layout), *defaults, *made, "GIT_CA_FILE"}
+        values = defaults | made | {name: value for name, value in chosen.items() if name in known}
+        ignored = tuple(name for name in BROUGHT if name in chosen)
+        return cls(layout, {name: value for name, value in values.items() if name not in BROUGHT}, ignored)
+
+    def __getitem__(self, name: str) -> str:
+        """Return a setting that has a default or is made."""
+        return self.values[name]
+
+    def get(self, name: str) -> str:
+        """Return a setting, empty where it isn't set."""
+        return self.values.get(name, "")
+
+    def port(self, name: str) -> int:
+        """Return a port.
+
+        Raises:
+            StackError: it is no port number.
+        """
+        text = self.values[name]
+        if not text.isdecimal() or not 0 < int(text) <= _HIGHEST_PORT:
+            raise StackError(f"{name} is {text!r}, which is no port.", f"Set {name} to a number from 1 to 65535.")
+        return int(text)
+
+    @property
+    def api_host(self) -> str:
+        """Where to reach the API from here; `API_HOST` may be the address of all interfaces."""
+        host = self["API_HOST"]
+        if host in {"0.0.0.0", "::", ""}:  # noqa: S104 - compared with, not listened on.
+            return "127.0.0.1"
+        return f"[{host}]" if ":" in host else host
+
+    @property
+    def database_url(self) -> str:
+        """URL of our database as its owner."""
+        password = quote(self["DB_PASSWORD"], safe="")
+        return f"postgresql://commandcenter:{password}@127.0.0.1:{self['POSTGRES_PORT']}/commandcenter"
+
+    @property
+    def redis_url(self) -> str:
+        """URL of broker and result store."""
+        return f"redis://:{quote(self['REDIS_PASSWORD'], safe='')}@127.0.0.1:{self['REDIS_PORT']}/0"
+
+    def for_app(self) -> dict[str, str]:
+        """Return the environment of our own services: their settings, and no secret of another part."""
+        foreign = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_ADMIN_PASSWORD", "DB_PASSWORD", "EXPORTER_PASSWORD"}
+        return {name: value for name, value in self.values.items() if name not in foreign} | {
+            "DATABASE_URL": self.database_url,
+            "REDIS_URL": self.redis_url,
+            "PYTHONPATH": str(self.layout.backend),
+            "PYTHONUNBUFFERED": "1",
+            "BUILD_COMMIT": _commit(self.layout),
+        }
+
+
+def _names(layout: Layout) -> list[str]:
+    """Every name in `.env.example`, those without a default too."""
+    lines = (layout.root / ".env.example").read_text().splitlines()
+    return [line.partition("=")[0] for line in lines if "=" in line and not line.startswith("#")]
+
+
+def _commit(layout: Layout) -> str:
+    try:
+        asked = subprocess.run(
+            ["git", "-C", str(layout.root), "rev-parse", "--short=12", "HEAD"],  # noqa: S607 - the user's own git.
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return "unknown"
+    return asked.stdout.strip() or "unknown"

@@ -1,0 +1,161 @@
+"""`commandcenter trace`, `errors` and `demo`: arguments in, text and exit codes out."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import orjson
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from ops.trace import summary
+from ops.trace import text as say
+from ops.trace.model import Errors, Trace
+from ops.trace.places import log_folder
+from ops.trace.query import Archive, parse_since
+from ops.trace.records import is_valid_id
+from ops.trace.render import story_tree
+
+_NOT_FOUND: Final = 1
+_USAGE: Final = 2
+# Text in a pipe or a file has no width of its own; rich would take 80.
+_PIPED_WIDTH: Final = 160
+
+LogsOption = Annotated[
+    Path | None,
+    typer.Option("--logs", help="Folder of log files; the native stack's unless given.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document (docs/trace.md) instead of text.")]
+
+
+def terminal() -> Console:
+    """Return a console for log values: no markup, no highlighting, no emoji codes."""
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
+    return console
+
+
+def trace(
+    wanted: Annotated[str, typer.Argument(metavar="ID", help="A request ID, task (job) ID or trace ID.")],
+    *,
+    json: JsonOption = False,
+    logs: LogsOption = None,
+    since: Annotated[str | None, typer.Option(help="Look no further back: 15m, 2h, 3d, or a time (UTC).")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Shorten nothing: SQL, tracebacks, plans.")] = False,
+) -> None:
+    """Tell the whole story of one ID: request, SQL, log lines, tasks, errors."""
+    if not is_valid_id(wanted):
+        raise typer.BadParameter(
+            f"{say.one_line(wanted, 80)!r} is no ID: 1 to 63 characters out of A-Z a-z 0-9 . _ -", param_hint="ID"
+        )
+    archive = _archive(logs, since)
+    found = archive.trace(wanted)
+    if json:
+        _print_json(found)
+    elif found.stories:
+        show_trace(found, terminal(), full=full)
+    else:
+        _complain(summary.not_found(found))
+    if not found.stories:
+        raise typer.Exit(_NOT_FOUND)
+
+
+def show_trace(found: Trace, console: Console, *, full: bool = False) -> None:
+    """Draw the stories that a trace found."""
+    now = datetime.now(UTC)
+    if found.stories and found.id not in {story.request_id for story in found.stories}:
+        keys = " and ".join(key.replace("_", " ") for key in found.found_as)
+        console.print(Text(f"{found.id} is a {keys}; its request ID:", "dim"))
+    for story in found.stories:
+        console.print(story_tree(story, now, full=full))
+    if found.more_request_ids:
+        count = len(found.more_request_ids)
+        console.print(Text(f"{say.plural(count, 'more request ID')} with it; --json lists them.", "yellow"))
+    for warning in summary.warnings(found.searched):
+        console.print(Text(warning, "yellow"))
+
+
+def errors(
+    *,
+    since: Annotated[str, typer.Option(help="How far back: 15m, 2h, 3d, or a time (UTC).")] = "24h",
+    json: JsonOption = False,
+    logs: LogsOption = None,
+) -> None:
+    """List what failed, by fingerprint, most recent first."""
+    archive = _archive(logs, since)
+    found = archive.errors()
+    if json:
+        _print_json(found)
+    elif archive.is_empty:
+        _complain(
+            [
+                f"There is no log file in {say.one_line(str(archive.folder))}.",
+                "Start the stack (`make up`), or name the folder with --logs.",
+            ]
+        )
+    else:
+        _show_errors(found, terminal())
+    if archive.is_empty:
+        raise typer.Exit(_NOT_FOUND)
+
+
+def _show_errors(found: Errors, console: Console) -> None:
+    since = say.moment(found.searched.since) if found.searched.since else "the start of the logs"
+    if found.groups:
+        console.print(summary.errors_table(found, datetime.now(UTC)))
+        console.print(Text(f"\n{say.plural(found.count, 'error')} since {since}. Go on with:", "dim"))
+        last = next(
+            (group.request_id for group in found.groups if group.request_id and is_valid_id(group.request_id)), None
+        )
+        console.print(Text(f"  commandcenter trace {last or '<id>'}"))
+    else:
+        console.print(Text(f"No error since {since}. Looked at:"))
+        for line in summary.where_looked(found.searched):
+            console.print(Text(f"  {line}", "dim"))
+    for warning in summary.warnings(found.searched):
+        console.print(Text(warning, "yellow"))
+
+
+def demo(
+    urls: Annotated[
+        list[str] | None, typer.Argument(metavar="[URL]…", help="Repositories to watch besides this checkout.")
+    ] = None,
+    *,
+    api: Annotated[
+        str | None,
+        typer.Option(help="Base URL of the API; from API_HOST and API_PORT unless given.", show_default=False),
+    ] = None,
+    logs: LogsOption = None,
+) -> None:
+    """Sync real repositories through the API, make one request fail, and show the story of each."""
+    from ops.demo.tour import Tour, TourError  # noqa: PLC0415 - an HTTP client is slow to load, and only this one needs it
+
+    console = terminal()
+    try:
+        Tour(console, api=api, logs=logs or log_folder()).run(urls or [])
+    except TourError as error:
+        _complain([str(error)])
+        raise typer.Exit(_NOT_FOUND) from None
+
+
+def _archive(logs: Path | None, since: str | None) -> Archive:
+    try:
+        moment = parse_since(since, datetime.now(UTC)) if since is not None else None
+    except ValueError as error:
+        raise typer.BadParameter(f"{say.one_line(since or '', 80)!r} is not {error}", param_hint="--since") from None
+    if logs is not None and not logs.is_dir():
+        raise typer.BadParameter(f"{say.one_line(str(logs))} is no folder", param_hint="--logs")
+    return Archive(logs or log_folder(), moment)
+
+
+def _print_json(answer: Trace | Errors) -> None:
+    document = orjson.dumps(answer, option=orjson.OPT_UTC_Z | orjson.OPT_INDENT_2).decode()
+    typer.echo(say.escaped_json(document))
+
+
+def _complain(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line, err=True)

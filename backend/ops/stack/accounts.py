@@ -59,7 +59,7 @@ def can_reach(path: Path, account: Account | None) -> bool:
     if account is None:
         return os.access(path, os.R_OK)
     # A try under that account also counts ACLs and mount options. /bin/sh, for our Python may itself be out of reach.
-    script = 'test -r "$1" && { test ! -d "$1" || test -x "$1"; }'
+    script = 'if test -d "$1"; then test -x "$1"; else test -r "$1"; fi'
     command = ["/bin/sh", "-c", script, "sh", str(path)]
     tried = subprocess.run(command, user=account.uid, group=account.gid, extra_groups=[], cwd="/", check=False)
     return tried.returncode == 0

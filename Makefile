@@ -1,0 +1,42 @@
+# Every target makes its own set-up first: it finds a Python, makes .venv and says what it installs.
+# The second time that takes a fraction of a second.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+BIN := $(CURDIR)/.venv/bin
+
+.PHONY: help setup packages up down status test lint fmt
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+setup: ## Make .venv with all that is pinned
+	@for python in python3.13 python3.12 python3.11 python3; do \
+		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			exec $$python backend/ops/bootstrap.py; \
+		fi; \
+	done; \
+	echo "✗ CommandCenter needs Python 3.11 or newer (Debian, Ubuntu: sudo apt-get install python3 python3-venv)." >&2; \
+	exit 1
+
+packages: setup
+	@cd backend && $(BIN)/python -m ops.stack.packages
+
+up: setup ## Start everything, wait until it is healthy, leave it running
+	@$(BIN)/commandcenter up
+
+down: setup ## Stop everything; DATA=1 deletes the data too
+	@$(BIN)/commandcenter down $(if $(filter 1 yes true,$(DATA)),--data)
+
+status: setup ## Show how each part is
+	@$(BIN)/commandcenter status
+
+test: packages lint ## Linters, types, layers, and all tests
+	cd backend && $(BIN)/pytest
+
+lint: setup ## Linters, types and layers
+	cd backend && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+fmt: setup ## Put the code into form
+	cd backend && $(BIN)/ruff format . && $(BIN)/ruff check --fix .

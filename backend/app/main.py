@@ -22,6 +22,7 @@ from app.middleware.errors import ErrorBoundaryMiddleware
 from app.middleware.handlers import install_error_handlers
 from app.middleware.head import HeadMiddleware
 from app.middleware.http_metrics import HttpMetricsMiddleware
+from app.middleware.stack import ObservedFastAPI
 from app.repositories.router import router as repositories
 from app.telemetry.logs import configure_logging
 from app.utils.metrics import BUILD_INFO
@@ -41,17 +42,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or get_settings()
     configure_logging("api", settings.log_level)
-    app = FastAPI(
+    app = ObservedFastAPI(
+        outermost=_outermost(settings),
         title="CommandCenter",
         version=app_version(),
         description="Watches over a team's Git repositories, and over itself.",
         middleware=_middleware(settings),
         lifespan=_lifespan(settings),
-        max_body_size=_MAX_BODY_BYTES,
     )
     install_error_handlers(app)
     # The guard is TokenMiddleware; this tells OpenAPI's readers of it.
-    api = APIRouter(prefix=_API, dependencies=[Security(HTTPBearer(auto_error=False))])
+    api = APIRouter(prefix=_API, dependencies=[Security(HTTPBearer(auto_error=False))], max_body_size=_MAX_BODY_BYTES)
     for router in (repositories, jobs, alerts):
         api.include_router(router)
     app.include_router(api)
@@ -62,17 +63,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
-    """Outermost first. The boundary sits inside the correlation, so that a 500 has its header."""
-    token = settings.api_token.get_secret_value()
-    layer = [
+def _outermost(settings: Settings) -> list[Middleware]:
+    """Outermost first: whatever happens further in has its ID and is counted."""
+    if not settings.correlation_enabled:
+        return []
+    return [
         Middleware(CorrelationMiddleware, trust=Trust(settings.request_id_trust)),
         Middleware(HttpMetricsMiddleware, slow_ms=settings.slow_request_ms),
     ]
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    """Inside the framework's own, in this order."""
     return [
-        *(layer if settings.correlation_enabled else ()),
         Middleware(ErrorBoundaryMiddleware),
-        Middleware(TokenMiddleware, token=token, prefix=_API, open_paths=_OPEN),
+        Middleware(TokenMiddleware, token=settings.api_token.get_secret_value(), prefix=_API, open_paths=_OPEN),
         Middleware(HeadMiddleware),
     ]
 

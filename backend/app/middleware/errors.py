@@ -1,18 +1,22 @@
 """The error boundary: whatever fails inside leaves one log line, one count and one problem+json body."""
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.correlation import current, request_id
+from app.correlation import request_id
 from app.errors import PROBLEM_MEDIA_TYPE, AppError, error_type, fingerprint, problem
 from app.telemetry.logs import format_exception
 from app.telemetry.route import route_template
+from app.telemetry.scrub import scrub
 from app.utils.metrics import ERRORS, UNMATCHED, bounded, hook_failed
 
 log = structlog.get_logger(__name__)
+
+_SERVER_ERROR: Final = 500
+_MAX_REASON: Final = 500
 
 
 class ErrorBoundaryMiddleware:
@@ -72,12 +76,17 @@ def problem_response(
 
 
 def record_error(scope: Scope, status: int, error: BaseException) -> None:
-    """Count a failed request and tell it in the log: body, line and metric agree. Never raises."""
+    """Count a request that was answered with an error, and tell the log of it from 500 on. Never raises.
+
+    Body, line and metric agree: the same request ID, route template, type and fingerprint.
+    """
     try:
         endpoint = route_template(scope) or UNMATCHED
-        kind = bounded("error_type", error_type(error))
-        ERRORS.labels(endpoint, str(status), kind).inc()
-        # An error that names its own status is known and needs no traceback.
+        ERRORS.labels(endpoint, str(status), bounded("error_type", error_type(error))).inc()
+        if status < _SERVER_ERROR:
+            # The client's mistake; the access line tells of it.
+            return
+        # An error that was raised with a status is known and words its own reason.
         is_known = isinstance(error, AppError) or hasattr(error, "status_code")
         log.error(
             "request.failed",
@@ -86,11 +95,8 @@ def record_error(scope: Scope, status: int, error: BaseException) -> None:
             status=status,
             error_type=error_type(error),
             fingerprint=fingerprint(error),
-            reason=str(error)[:500] if is_known else None,
+            reason=scrub(str(error))[:_MAX_REASON] if is_known else None,
             exception=format_exception(error),
         )
-        correlation = current()
-        if correlation is not None:
-            correlation.baggage["error"] = error
     except Exception:  # noqa: BLE001 - the answer matters more
         hook_failed("error_boundary")

@@ -10,16 +10,14 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ops.stack.errors import FAILED, StackError
+from ops.stack.layout import Layout
 from ops.trace import summary
 from ops.trace import text as say
 from ops.trace.model import Errors, Trace
-from ops.trace.places import log_folder
 from ops.trace.query import Archive, parse_since
 from ops.trace.records import is_valid_id
-from ops.trace.render import story_tree
 
-_NOT_FOUND: Final = 1
-_USAGE: Final = 2
 # Text in a pipe or a file has no width of its own; rich would take 80.
 _PIPED_WIDTH: Final = 160
 
@@ -56,26 +54,11 @@ def trace(
     if json:
         _print_json(found)
     elif found.stories:
-        show_trace(found, terminal(), full=full)
+        summary.show_trace(found, terminal(), full=full)
     else:
         _complain(summary.not_found(found))
     if not found.stories:
-        raise typer.Exit(_NOT_FOUND)
-
-
-def show_trace(found: Trace, console: Console, *, full: bool = False) -> None:
-    """Draw the stories that a trace found."""
-    now = datetime.now(UTC)
-    if found.stories and found.id not in {story.request_id for story in found.stories}:
-        keys = " and ".join(key.replace("_", " ") for key in found.found_as)
-        console.print(Text(f"{found.id} is a {keys}; its request ID:", "dim"))
-    for story in found.stories:
-        console.print(story_tree(story, now, full=full))
-    if found.more_request_ids:
-        count = len(found.more_request_ids)
-        console.print(Text(f"{say.plural(count, 'more request ID')} with it; --json lists them.", "yellow"))
-    for warning in summary.warnings(found.searched):
-        console.print(Text(warning, "yellow"))
+        raise typer.Exit(FAILED)
 
 
 def errors(
@@ -99,7 +82,7 @@ def errors(
     else:
         _show_errors(found, terminal())
     if archive.is_empty:
-        raise typer.Exit(_NOT_FOUND)
+        raise typer.Exit(FAILED)
 
 
 def _show_errors(found: Errors, console: Console) -> None:
@@ -131,14 +114,19 @@ def demo(
     logs: LogsOption = None,
 ) -> None:
     """Sync real repositories through the API, make one request fail, and show the story of each."""
-    from ops.demo.tour import Tour, TourError  # noqa: PLC0415 - an HTTP client is slow to load, and only this one needs it
+    # An HTTP client is slow to load, and only this command needs one.
+    from ops.demo.api import Api  # noqa: PLC0415
+    from ops.demo.tour import Tour  # noqa: PLC0415
 
-    console = terminal()
     try:
-        Tour(console, api=api, logs=logs or log_folder()).run(urls or [])
-    except TourError as error:
-        _complain([str(error)])
-        raise typer.Exit(_NOT_FOUND) from None
+        client = Api(api)
+        try:
+            Tour(terminal(), client, logs or Layout.from_environment().logs).run(urls or [])
+        finally:
+            client.close()
+    except StackError as error:
+        _complain([say.safe(error.problem), say.safe(error.way_out)])
+        raise typer.Exit(error.exit_code) from None
 
 
 def _archive(logs: Path | None, since: str | None) -> Archive:
@@ -148,7 +136,7 @@ def _archive(logs: Path | None, since: str | None) -> Archive:
         raise typer.BadParameter(f"{say.one_line(since or '', 80)!r} is not {error}", param_hint="--since") from None
     if logs is not None and not logs.is_dir():
         raise typer.BadParameter(f"{say.one_line(str(logs))} is no folder", param_hint="--logs")
-    return Archive(logs or log_folder(), moment)
+    return Archive(logs or Layout.from_environment().logs, moment)
 
 
 def _print_json(answer: Trace | Errors) -> None:
@@ -157,5 +145,5 @@ def _print_json(answer: Trace | Errors) -> None:
 
 
 def _complain(lines: Iterable[str]) -> None:
-    for line in lines:
+    for line in filter(None, lines):
         typer.echo(line, err=True)

@@ -1,13 +1,30 @@
-"""Draws the table of errors, and says where a command looked and what to try next."""
+"""Draws whole answers: stories, the table of errors, where a command looked and what to try next."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ops.trace import text as say
 from ops.trace.model import Errors, Searched, Trace
+from ops.trace.render import story_tree
+
+
+def show_trace(found: Trace, console: Console, *, full: bool = False) -> None:
+    """Draw the stories that a trace found."""
+    now = datetime.now(UTC)
+    if found.stories and found.id not in {story.request_id for story in found.stories}:
+        keys = " and ".join(key.replace("_", " ") for key in found.found_as)
+        console.print(Text(f"{found.id} is a {keys}; its request ID:", "dim"))
+    for story in found.stories:
+        console.print(story_tree(story, now, full=full))
+    if found.more_request_ids:
+        count = len(found.more_request_ids)
+        console.print(Text(f"{say.plural(count, 'more request ID')} with it; --json lists them.", "yellow"))
+    for warning in warnings(found.searched):
+        console.print(Text(warning, "yellow"))
 
 
 def errors_table(errors: Errors, now: datetime) -> Table:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.trace.postgres_log import by_request_id, entry_time, parse_entry, split_comment, statements
+from ops.trace.postgres_log import PgEntry, by_request_id, entry_time, parse_entry, split_comment, statements
 from ops.trace.records import MalformedLineError
 
 
-def entry(rest, *, app="req-1", pid=7, ms=0):
+def entry(rest: str, *, app: str = "req-1", pid: int = 7, ms: int = 0) -> PgEntry:
     return parse_entry(f"2026-11-24 08:00:00.{ms:03d} UTC [{pid}] app={app} user=u db=d {rest}".encode())
 
 
@@ -38,7 +38,10 @@ def test_steps_of_two_connections_are_not_mixed():
     assert {one.pid: one.duration_ms for one in found} == {1: 1.5, 2: 0.01}
 
 
-PLAN = "LOG:  duration: {ms} ms  plan:\n\tQuery Text: SELECT *\n\t FROM t\n\tQuery Parameters: $1 = 'secret'\n\tSeq Scan on t  (cost=0.00..1.00 rows=1 width=4)\n\t  Filter: (name = 'secret'::text)"
+PLAN = (
+    "LOG:  duration: {ms} ms  plan:\n\tQuery Text: SELECT *\n\t FROM t\n\tQuery Parameters: $1 = 'secret'\n"
+    "\tSeq Scan on t  (cost=0.00..1.00 rows=1 width=4)\n\t  Filter: (name = 'secret'::text)"
+)
 
 
 @pytest.mark.parametrize("order", ["before", "behind"])

@@ -26,7 +26,15 @@ EventDict = MutableMapping[str, Any]
 # What a LogRecord always has; the rest of its attributes came through `extra`.
 _RECORD_KEYS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 # Chatty at info, and told better by ours.
-_QUIET: Final = ("httpx", "httpcore", "celery.app.trace", "celery.worker.strategy", "asyncio", "uvicorn.access", "app.telemetry.pool")
+_QUIET: Final = (
+    "app.telemetry.pool",
+    "asyncio",
+    "celery.app.trace",
+    "celery.worker.strategy",
+    "httpcore",
+    "httpx",
+    "uvicorn.access",
+)
 
 
 def configure_logging(service: str, level: str = "info", stream: TextIO | None = None) -> None:

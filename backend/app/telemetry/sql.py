@@ -15,7 +15,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext, ExecutionContext
 
-from app.correlation import Correlation, current
+from app.correlation import Correlation, current, is_valid_id
 from app.telemetry.route import route_template
 from app.telemetry.trail import trail_of
 from app.utils.metrics import DB_QUERY_DURATION, hook_failed
@@ -56,7 +56,7 @@ def set_application_name(separator: str = ";") -> str:
     The ID's alphabet has no quote; it was checked where it came in, and is checked here again, where it counts.
     """
     correlation = current()
-    if correlation is None or not correlation.request_id.replace("-", "").replace(".", "").replace("_", "").isalnum():
+    if correlation is None or not is_valid_id(correlation.request_id):
         return ""
     return f"{separator} SET LOCAL application_name = '{correlation.request_id}'"
 

@@ -89,7 +89,7 @@ def _install() -> None:
     uv = _VENV / "bin" / "uv"
     ours = ["--no-deps", "--editable", str(_BACKEND)]
     with_uv = [str(uv), "pip", "install", "--quiet", "--python", str(_PYTHON)]
-    with_pip = [str(_PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    with_pip = [str(_PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     if _install_uv(with_pip) and _run([*with_uv, "--require-hashes", "-r", str(_LOCK)]) and _run([*with_uv, *ours]):
         return
     _say("uv could not do it; trying pip, which takes longer.")
@@ -99,7 +99,7 @@ def _install() -> None:
 
 def _install_uv(with_pip: list[str]) -> bool:
     """Install uv alone, at the version and with the hashes of the lock file."""
-    found = re.search(r"(?m)^uv==.*(?:\\\n.*)*", _LOCK.read_text())
+    found = re.search(r"(?m)^uv==[^\\\n]*(?:\\\n[^\\\n]*)*", _LOCK.read_text())
     if found is None:
         return False
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:

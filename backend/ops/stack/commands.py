@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ops.stack import database, health, lock, monitoring, orphans, packages, parts, preflight
@@ -40,9 +41,10 @@ def _plainly(command: Callable[_P, _R]) -> Callable[_P, _R]:
         try:
             return command(*arguments, **options)
         except StackError as error:
-            _errors.print(f"[red]✗[/] {error.problem}", highlight=False, soft_wrap=True)
+            # Logs are full of brackets, which are no markup of ours.
+            _errors.print(f"[red]✗[/] {escape(error.problem)}", highlight=False, soft_wrap=True)
             if error.way_out:
-                _errors.print(f"  → {error.way_out}", highlight=False, soft_wrap=True)
+                _errors.print(f"  → {escape(error.way_out)}", highlight=False, soft_wrap=True)
             raise typer.Exit(error.exit_code) from None
 
     return guarded
@@ -187,7 +189,9 @@ def down(
     with lock.held(layout.lock):
         supervisor = Supervisor(layout)
         if supervisor.is_up():
-            supervisor.stop(name for name in supervisor.states() if name not in parts.STORES)
+            names = supervisor.states()
+            supervisor.stop(name for name in names if name not in parts.STORES)
+            supervisor.stop(name for name in names if name in parts.STORES)
         supervisor.shut_down()
         orphans.end(layout.data, layout.postgres_home, None)
         _console.print("CommandCenter is down.")
@@ -206,6 +210,8 @@ def status(*, as_json: Annotated[bool, typer.Option("--json", help="For a script
         typer.echo(json.dumps({"healthy": healthy, "data": str(layout.data), "parts": rows}, indent=2))
     elif rows:
         _console.print(_table(rows))
+        # A column of its own would be broken over several lines on most terminals.
+        _console.print(f"Logs: {layout.logs}/<part>.log", highlight=False, soft_wrap=True)
     else:
         _console.print("This stack was never up. Start it: make up")
     if not healthy:
@@ -246,13 +252,13 @@ def _ask(check: health.Check) -> str:
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("part", "state", "pid", "uptime", "port", "health", "log"):
+    for column in ("part", "state", "pid", "uptime", "port", "health"):
         table.add_column(column, justify="right" if column in {"pid", "uptime", "port"} else "left", overflow="fold")
     for row in rows:
         color = "green" if row["health"] == "ok" else "red"
         uptime = _duration(row["uptime_s"]) if row["uptime_s"] is not None else "-"
         figures = [str(row[name] or "-") for name in ("part", "state", "pid")]
-        table.add_row(*figures, uptime, str(row["port"] or "-"), f"[{color}]{row['health']}[/]", row["log"])
+        table.add_row(*figures, uptime, str(row["port"] or "-"), f"[{color}]{escape(row['health'])}[/]")
     return table
 
 

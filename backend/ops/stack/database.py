@@ -13,6 +13,7 @@ from psycopg import sql
 from ops.stack.cluster import SUPERUSER
 from ops.stack.errors import StackError
 from ops.stack.programs import python
+from ops.stack.secret_store import write_private
 from ops.stack.settings import Settings
 
 _NAME: Final = "commandcenter"
@@ -89,7 +90,7 @@ def migrate(settings: Settings) -> None:
             f"The migrations did not end within {_MIGRATION_TIMEOUT_S} s.", "See log/postgres.log."
         ) from error
     log = settings.layout.logs / "migrate.log"
-    log.write_text(done.stdout)
+    write_private(log, done.stdout)
     if done.returncode:
         end = "\n".join(f"    {line}" for line in done.stdout.strip().splitlines()[-15:])
         raise StackError(f"The migrations failed:\n{end}", f"The whole of it: {log}")

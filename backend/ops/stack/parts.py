@@ -179,7 +179,10 @@ def _help(program: str) -> str:
 def _node_exporter(stack: Stack) -> Program:
     program = str(programs.find(*WATCHERS["node-exporter"]))
     port = stack.settings.port("NODE_EXPORTER_PORT")
-    return Program("node-exporter", [program, f"--web.listen-address=127.0.0.1:{port}"], stack.settings.layout.run, {})
+    # Debian's build asks systemd for its units at each scrape; nobody here looks at them.
+    command = [program, f"--web.listen-address=127.0.0.1:{port}", "--no-collector.systemd"]
+    account = stack.cluster.account
+    return Program("node-exporter", command, Path("/"), {}, user=account.name if account else None)
 
 
 def _prometheus(stack: Stack) -> Program:

@@ -151,12 +151,11 @@ class Supervisor:
         self._layout = layout
         self._config = layout.run / "supervisord.conf"
 
-    def _rpc(self) -> Any:
-        transport = SupervisorTransport(None, None, serverurl=f"unix://{self._layout.socket}")
-        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
-
     def _call(self, method: str, *arguments: object) -> Any:
-        return getattr(self._rpc(), method)(*arguments)
+        transport = SupervisorTransport(None, None, serverurl=f"unix://{self._layout.socket}")
+        # A connection for each call: they are few, and come from several threads.
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+            return getattr(proxy.supervisor, method)(*arguments)
 
     def is_up(self) -> bool:
         """Whether supervisord answers."""
@@ -228,6 +227,10 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != _ALREADY_STARTED:
                 raise StackError(f"{name} can't be started: {fault.faultString}") from fault
+            if self.states()[name].state == "BACKOFF":
+                # Between two tries after a crash: try now.
+                self._call("stopProcess", name)
+                self._call("startProcess", name, False)
 
     def stop(self, names: Iterable[str], timeout_s: float = 30) -> None:
         """Stop programs side by side, and wait for them."""

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from threading import Event
 from typing import Final
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from ops.stack.health import Check
 from ops.stack.layout import Layout
 from ops.stack.supervisor import State, Supervisor
 
-_PAUSE_S: Final = 0.1
+_PAUSE_S: Final = 0.05
 _PATIENCE_S: Final = 60.0
 
 
@@ -40,19 +41,26 @@ class Waiter:
             ThreadPoolExecutor(max_workers=len(checks) or 1) as pool,
         ):
             started = time.monotonic()
+            given_up = Event()
 
             def wait_for(name: str, check: Check) -> None:
                 bar = progress.add_task(name, total=1)
-                self._until_content(name, check, deadline)
+                self._until_content(name, check, deadline, given_up)
+                if given_up.is_set():
+                    return
                 progress.update(bar, completed=1)
                 self._console.print(f"  [green]✓[/] {name} [dim]({time.monotonic() - started:.1f} s)[/]")
 
             futures = [pool.submit(wait_for, name, check) for name, check in checks.items()]
-        for future in futures:
-            future.result()
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            finally:
+                # With one part lost, or a Ctrl-C, there is nothing more to wait for.
+                given_up.set()
 
-    def _until_content(self, name: str, check: Check, deadline: float) -> None:
-        while True:
+    def _until_content(self, name: str, check: Check, deadline: float, given_up: Event) -> None:
+        while not given_up.wait(_PAUSE_S):
             state = self._supervisor.states().get(name)
             if state is not None and state.has_crashed:
                 raise self._crashed(name, state)
@@ -61,7 +69,6 @@ class Waiter:
                 return
             if time.monotonic() > deadline:
                 raise self._late(name, problem)
-            time.sleep(_PAUSE_S)
 
     def _crashed(self, name: str, state: State) -> StackError:
         log = self._layout.logs / f"{name}.log"

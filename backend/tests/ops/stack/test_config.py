@@ -1,0 +1,231 @@
+"""What the stack writes: secrets, settings, and configurations for programs that aren't ours."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ops.stack import accounts, monitoring, secret_store
+from ops.stack import layout as layouts
+from ops.stack.errors import StackError
+from ops.stack.layout import Layout
+from ops.stack.settings import Settings
+from ops.stack.supervisor import Program, render
+
+ALL = ("postgres", "redis", "api", "worker", "beat", "postgres-exporter", "node-exporter", "prometheus", "alertmanager")
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root would make an account and a folder in /var/lib; only the test of just that may."""
+    monkeypatch.setattr(accounts, "ensure", lambda: None)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    made = Layout(layouts.checkout(), tmp_path / "data")
+    made.make()
+    return made
+
+
+def _settings(layout: Layout, **environment: str) -> Settings:
+    return Settings.load(layout, environment)
+
+
+def _mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_secrets_are_private_and_stay_the_same(layout: Layout) -> None:
+    """New secrets at the second start would lock us out of our own database."""
+    first = secret_store.load_or_make(layout.data / "secrets.env", production=False)
+    assert _mode(layout.data / "secrets.env") == 0o600
+    assert secret_store.load_or_make(layout.data / "secrets.env", production=False) == first
+    assert all(len(first[name]) >= 32 for name in secret_store.GENERATED)
+    assert len(set(first.values())) == len(first)
+
+
+def test_tokens_are_made_only_for_production(layout: Layout) -> None:
+    """In development a plain curl must work; production refuses to start without them."""
+    path = layout.data / "secrets.env"
+    assert "API_TOKEN" not in secret_store.load_or_make(path, production=False)
+    assert {"API_TOKEN", "METRICS_TOKEN"} <= secret_store.load_or_make(path, production=True).keys()
+
+
+def test_private_files_never_pass_through_a_readable_state(tmp_path: Path) -> None:
+    """A file left by somebody else with open rights is replaced, not written into."""
+    path = tmp_path / "secret"
+    path.write_text("old")
+    path.chmod(0o644)
+    assert secret_store.write_private(path, "new")
+    assert (_mode(path), path.read_text()) == (0o600, "new")
+    assert not secret_store.write_private(path, "new")
+
+
+def test_environment_files_are_read_like_a_shell_would() -> None:
+    """`.env` is written by people."""
+    text = "# no\nA=1\nexport B='two words'\nC=\"x # y\"\nD=z  # why\nE=\nno setting\nF=a=b\n"
+    assert secret_store.parse(text) == {"A": "1", "B": "two words", "C": "x # y", "D": "z", "F": "a=b"}
+
+
+def test_the_real_environment_wins(layout: Layout) -> None:
+    """Over made secrets and over defaults; an empty variable is as good as none."""
+    settings = _settings(layout, API_PORT="8111", SECRET_KEY="s" * 40, REDIS_PORT="")
+    assert settings.port("API_PORT") == 8111
+    assert settings["SECRET_KEY"] == "s" * 40
+    assert settings.port("REDIS_PORT") == 6379
+
+
+def test_a_database_url_left_in_the_shell_is_not_used(layout: Layout) -> None:
+    """Migrations in somebody else's database are no way to begin."""
+    settings = _settings(layout, DATABASE_URL="postgresql://me@elsewhere/precious", REDIS_URL="redis://elsewhere")
+    assert settings.ignored == ("DATABASE_URL", "REDIS_URL")
+    assert "elsewhere" not in settings.for_app()["DATABASE_URL"] + settings.for_app()["REDIS_URL"]
+
+
+def test_services_do_not_learn_the_superusers_password(layout: Layout) -> None:
+    """Each part knows its own secrets only."""
+    settings = _settings(layout)
+    assert settings["POSTGRES_PASSWORD"] not in settings.for_app().values()
+    assert settings["EXPORTER_PASSWORD"] not in settings.for_app().values()
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "abc", "-1", "80.5"])
+def test_a_port_that_is_none_is_named(layout: Layout, text: str) -> None:
+    """With its variable and what was in it."""
+    with pytest.raises(StackError, match=r"API_PORT .*no port"):
+        _settings(layout, API_PORT=text).port("API_PORT")
+
+
+def test_a_folder_with_foreign_files_is_refused(tmp_path: Path) -> None:
+    """A slip in COMMANDCENTER_DATA must not mix our data with a home folder, nor delete it later."""
+    (tmp_path / "thesis.tex").write_text("years of work")
+    layout = Layout(layouts.checkout(), tmp_path)
+    with pytest.raises(StackError, match="did not make"):
+        layout.make()
+    with pytest.raises(StackError, match="will not delete"):
+        layout.delete()
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_delete_takes_all_that_was_made(layout: Layout) -> None:
+    """And says what."""
+    assert layout.delete() == [layout.data]
+    assert not layout.data.exists()
+
+
+@pytest.mark.skipif(not accounts.is_root(), reason="only root has an account to which something is out of reach")
+def test_a_database_moves_to_where_its_account_can_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout in /root is closed to PostgreSQL's account, and its rights are not ours to widen."""
+    closed, outside = tmp_path / "closed", tmp_path / "outside"
+    closed.mkdir(mode=0o700)
+    monkeypatch.setattr(layouts, "_SYSTEM_FOLDER", outside)
+    monkeypatch.setattr(accounts, "ensure", lambda: accounts.find("nobody"))
+    layout = Layout(layouts.checkout(), closed / "data")
+    layout.make()
+    assert layout.postgres_home.is_relative_to(outside)
+    assert _mode(closed) == 0o700
+    assert layout.delete() == [layout.data, layout.postgres_home.parent]
+
+
+def test_a_deep_checkout_gets_a_short_private_socket_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel takes 107 bytes."""
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    deep = Layout(layouts.checkout(), tmp_path / ("x" * 60) / ("y" * 60))
+    deep.make()
+    assert deep.socket.parent.parent == tmp_path
+    assert _mode(deep.socket.parent) == 0o700
+    deep.delete()
+    assert not deep.socket.parent.exists()
+
+
+def test_a_trap_in_the_temporary_folder_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder's name can be guessed, so somebody else may have made it."""
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    deep = Layout(layouts.checkout(), tmp_path / ("x" * 60) / ("y" * 60))
+    deep.socket.parent.mkdir(mode=0o755)
+    deep.socket.parent.chmod(0o755)
+    with pytest.raises(StackError, match="somebody else"):
+        deep.make()
+
+
+def _prometheus(settings: Settings, parts: tuple[str, ...] = ALL, interval: str | None = None) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load(monitoring.prometheus_config(settings, parts, interval))
+    return config
+
+
+def test_prometheus_scrapes_this_machines_ports(layout: Layout) -> None:
+    """The containers' file stays the source; jobs, labels and interval are its own."""
+    config = _prometheus(_settings(layout, API_PORT="8111", PROMETHEUS_PORT="9111"))
+    targets = {job["job_name"]: job["static_configs"][0] for job in config["scrape_configs"]}
+    assert set(targets) == {"backend", "celery-worker", "postgres", "node", "prometheus", "alertmanager"}
+    assert targets["backend"]["targets"] == ["127.0.0.1:8111"]
+    assert targets["prometheus"]["targets"] == ["127.0.0.1:9111"]
+    assert all(target["labels"]["service"] for target in targets.values())
+    assert config["global"]["scrape_interval"] == "15s"
+    assert config["rule_files"] == [str(layout.root / "monitoring" / "alerts.yml")]
+
+
+def test_what_does_not_run_is_not_scraped(layout: Layout) -> None:
+    """A target that can't be there would be an alert for ever."""
+    config = _prometheus(_settings(layout), ("postgres", "redis", "api", "worker", "beat", "prometheus"))
+    assert {job["job_name"] for job in config["scrape_configs"]} == {"backend", "celery-worker", "prometheus"}
+    assert "alertmanagers" not in config["alerting"]
+
+
+def test_a_metrics_token_goes_by_a_private_file(layout: Layout) -> None:
+    """Not into a configuration that Prometheus shows on a page."""
+    assert "authorization" not in _prometheus(_settings(layout))["scrape_configs"][0]
+    settings = _settings(layout, METRICS_TOKEN="hush-hush")
+    text = monitoring.prometheus_config(settings, ALL)
+    assert "hush-hush" not in text
+    file = Path(yaml.safe_load(text)["scrape_configs"][0]["authorization"]["credentials_file"])
+    assert (file.read_text(), _mode(file)) == ("hush-hush", 0o600)
+
+
+def test_alertmanager_tells_this_machines_api(layout: Layout) -> None:
+    """With the token, where one is set."""
+    text = monitoring.alertmanager_config(_settings(layout, API_PORT="8111", API_TOKEN="psst"))
+    hook = yaml.safe_load(text)["receivers"][0]["webhook_configs"][0]
+    assert hook["url"] == "http://127.0.0.1:8111/api/v1/alerts/webhook"
+    assert Path(hook["http_config"]["authorization"]["credentials_file"]).read_text() == "psst"
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="wants Debian's package prometheus")
+def test_promtool_takes_rules_and_configuration(layout: Layout) -> None:
+    """Both the file in monitoring/ and what is made of it."""
+    path = layout.data / "prometheus" / "prometheus.yml"
+    path.write_text(monitoring.prometheus_config(_settings(layout), ALL))
+    for command in (["check", "config", str(path)], ["check", "rules", str(layout.root / "monitoring" / "alerts.yml")]):
+        checked = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def _program(layout: Layout, **environment: str) -> Program:
+    return Program("api", ["/usr/bin/api", "two words", "100%"], layout.data, environment)
+
+
+def test_the_supervisor_reads_back_what_was_written(layout: Layout) -> None:
+    """Its file format has three kinds of quoting; a secret that is cut short would be a riddle."""
+    from supervisor.options import ServerOptions  # noqa: PLC0415 - reads sys.argv when made
+
+    path = layout.run / "supervisord.conf"
+    secret = "p%ss,w=rd;x#y/+'z$(id)"
+    path.write_text(render(layout, [_program(layout, TOKEN=secret)]))
+    options = ServerOptions()
+    options.realize(args=["-c", str(path)])
+    config = options.process_group_configs[0].process_configs[0]
+    assert config.environment["TOKEN"] == secret
+    assert config.command == '"/usr/bin/api" "two words" "100%"'
+    assert config.autorestart
+
+
+@pytest.mark.parametrize("value", ['a"b', "a\nb", "a ;b", "a #b", "'a"])
+def test_a_value_the_supervisor_would_change_is_refused(layout: Layout, value: str) -> None:
+    """By name; the value may be a secret."""
+    with pytest.raises(StackError, match="TOKEN") as caught:
+        render(layout, [_program(layout, TOKEN=value)])
+    assert value not in str(caught.value)

@@ -70,17 +70,17 @@ def remove(directory: Path) -> None:
         GitError: a sync of it is running; retryable.
     """
     with locked(directory):
+        sweep(directory)
         delete(directory)
         _beside(directory, ".lock").unlink(missing_ok=True)
 
 
 def delete(directory: Path) -> None:
     """Delete the clone; its lock is held and stays."""
-    for path in (directory, _beside(directory, ".partial")):
-        if path.is_symlink() or path.is_file():
-            path.unlink()
-        elif path.exists():
-            shutil.rmtree(path)
+    if directory.is_symlink() or directory.is_file():
+        directory.unlink()
+    elif directory.exists():
+        shutil.rmtree(directory)
 
 
 def create(git: Git, directory: Path, *, sha256: bool) -> Path:
@@ -94,7 +94,8 @@ def create(git: Git, directory: Path, *, sha256: bool) -> Path:
 
 
 def install(partial: Path, directory: Path) -> None:
-    """Make the finished `partial` the clone."""
+    """Make the finished `partial` the clone, in place of the one that is there."""
+    delete(directory)
     partial.rename(directory)
 
 

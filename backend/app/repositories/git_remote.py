@@ -119,7 +119,7 @@ def locate(url: RepositoryUrl, policy: UrlPolicy, token: str | None, ca_file: Pa
         UrlNotAllowedError: the host, or one redirected to, is not allowed.
         GitError: not there, not readable with this token, or not reachable now.
     """
-    if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
+    if token is not None and not re.fullmatch(r"[\x21-\x7e]+", token):
         raise GitError("The access token holds a space or a character that no token has: enter it again.")
     if url.scheme == "ssh":
         token = None

@@ -25,7 +25,7 @@ _MONDAY_S: Final = 3 * 24 * 3600  # 1970-01-01 was a Thursday.
 _MAX_FIELD_BYTES: Final = 64 * 1024
 _MAX_MAILMAP_BYTES: Final = 1024**2
 _MAX_TIMESTAMP: Final = 253402300799  # The last second of the year 9999, where `datetime` ends.
-_TREE_ENTRY = re.compile(rb"(\d+) (\w+) [0-9a-f]+ +(\d+|-)\t(.*)", re.DOTALL)
+_TREE_ENTRY = re.compile(rb"(\d+) (\w+) [0-9a-f]+ +(\d{1,18}|-)\t(.*)", re.DOTALL)
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
@@ -199,7 +199,7 @@ class TreeParser:
         match = _TREE_ENTRY.fullmatch(record)
         if match is None or match[2] != b"blob" or match[1] == b"120000":
             return
-        size = parse_timestamp(match[3]) or 0
+        size = 0 if match[3] == b"-" else int(match[3])
         if match[4] == b".mailmap":
             self.mailmap_bytes = size
         self.languages.add(match[4].decode("utf-8", "replace"), size)

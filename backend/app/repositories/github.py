@@ -104,6 +104,8 @@ def fetch_facts(
 
     Source: GET /repos/{owner}/{repo}.
     """
+    if {owner, name} & {"", ".", ".."}:
+        return Unavailable("GitHub has no repository of such a name.")
     base = api_url.rstrip("/")
     headers = {
         "Accept": "application/vnd.github+json",

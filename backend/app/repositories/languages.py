@@ -14,11 +14,14 @@ from typing import Any, Final
 
 # Of several languages with one extension, the repository's other files decide; where they do not, the first one here.
 _COMMON: Final = (
-    "C", "C++", "C#", "Python", "TypeScript", "TSX", "JavaScript", "Rust", "Go", "PHP", "Perl", "HTML", "Elixir", "R",
-    "Objective-C", "Objective-C++", "OCaml", "Scala", "Shell", "Fortran", "F#", "D", "Common Lisp", "Clojure",
-    "Verilog", "Assembly", "GDScript", "Scheme", "GLSL", "TeX", "Puppet", "Solidity", "Starlark", "SuperCollider",
-    "Erlang", "Yacc", "Odin",
+    "C", "C++", "C#", "Python", "TypeScript", "JavaScript", "Rust", "Go", "PHP", "Perl", "HTML", "Elixir", "R",
+    "Objective-C", "OCaml", "Scala", "Shell", "Fortran", "F#", "D", "Common Lisp", "Clojure", "Verilog", "Assembly",
+    "GDScript", "Scheme", "GLSL", "TeX", "Puppet", "Erlang",
 )  # fmt: skip
+
+# Shared with a data or prose format, and yet nearly always code. Of the others (`.md`, `.mod`, `.spec`) the format is
+# more frequent.
+_CODE_ALL_THE_SAME: Final = {"mm", "mojo", "odin", "pm", "rs", "sol", "star", "ts", "tsx", "typ", "yy"}
 
 _FILE_NAMES: Final = {
     "cmakelists.txt": "CMake",
@@ -91,8 +94,7 @@ def _extensions() -> Mapping[str, tuple[str, ...]]:
     table = {}
     for extension, names in counted.items():
         names.sort(key=lambda name: (_COMMON.index(name) if name in _COMMON else len(_COMMON), name))
-        # Shared with a data or prose format and with no common language: more often the format (`.md`, `.mod`).
-        if extension not in others or names[0] in _COMMON:
+        if extension not in others or extension in _CODE_ALL_THE_SAME:
             table[extension] = tuple(names)
     # The data knows only the dialects, which nothing in a name tells apart.
     table["sql"] = ("SQL",)

@@ -14,7 +14,7 @@ from ops.trace.model import Database, Failure, Line, Outbound, Request, Run, Sql
 
 T = TypeVar("T")
 
-_SQL_CHARS: Final = 110
+_SQL_CHARS: Final = 96
 _VALUE_CHARS: Final = 80
 _MAX_ROWS: Final = 50
 _LEVELS: Final = {"debug": "dim", "info": "", "warning": "yellow", "error": "bold red", "critical": "bold red"}
@@ -231,7 +231,7 @@ class _Pencil:
             branch.add(Text(f"… {len(rows) - len(shown)} more: --full", "dim italic"))
 
     def _shortened(self, sql: str) -> str:
-        return say.one_line(sql, None if self._full else _SQL_CHARS) or "(no text)"
+        return (say.one_line(sql) if self._full else say.short_sql(sql, _SQL_CHARS)) or "(no text)"
 
 
 def _all_tasks(tasks: Iterable[Task]) -> Iterable[Task]:

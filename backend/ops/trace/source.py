@@ -7,6 +7,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,23 +93,22 @@ def scan(files: Sequence[LogFile], needles: Callable[[Kind], Sequence[bytes]]) -
 
     All files are opened before the first is read, so that a rotation meanwhile neither hides nor doubles a line.
     """
-    opened: list[tuple[LogFile, IO[bytes]]] = []
-    try:
+    with ExitStack() as stack:
+        opened: list[tuple[LogFile, IO[bytes]]] = []
         for file in files:
             try:
-                raw = file.path.open("rb")
+                stream: IO[bytes] = stack.enter_context(file.path.open("rb"))
             except OSError as error:
                 file.problem = error.strerror or type(error).__name__
                 continue
-            is_gzip = file.path.suffix == ".gz"
-            opened.append((file, cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if is_gzip else raw))
+            if file.path.suffix == ".gz":
+                stream = cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=stream)))
+            opened.append((file, stream))
         for file, stream in opened:
+            wanted = needles(file.kind)
             for block in _blocks(file, stream):
-                for record in _matches(block, needles(file.kind), file.kind):
+                for record in _matches(block, wanted, file.kind):
                     yield file, record
-    finally:
-        for _, stream in opened:
-            stream.close()
 
 
 def _blocks(file: LogFile, stream: IO[bytes]) -> Iterator[bytes]:

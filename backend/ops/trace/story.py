@@ -8,10 +8,10 @@ from typing import Final
 
 from ops.trace import work
 from ops.trace.failures import failure_of
+from ops.trace.gaps import notes
 from ops.trace.model import Database, Line, Request, Run, Statement, Story, Task, Work
 from ops.trace.postgres_log import PgStatement
 from ops.trace.records import LogRecord, earlier
-from ops.trace.text import plural
 
 REQUEST_FINISHED: Final = "request.finished"
 TASK_SENT: Final = "task.sent"
@@ -45,7 +45,7 @@ def build_story(request_id: str, records: Iterable[LogRecord], statements: Seque
         tasks=builder.orphans,
         lines=builder.lines,
         database=database,
-        notes=_notes(builder, database),
+        notes=notes(builder.requests, list(builder.tasks.values()), builder.lines, database),
     )
 
 
@@ -240,7 +240,7 @@ def _database(statements: Sequence[PgStatement], builder: _Builder) -> Database:
     counted = [one for one in statements if one.kind == "statement"]
     return Database(
         count=len(counted),
-        transactions=sum(one.opens_transaction for one in statements),
+        transactions=_transactions(statements),
         time_ms=round(sum(one.duration_ms or 0.0 for one in counted), 3),
         statements=[
             Statement(
@@ -259,28 +259,14 @@ def _database(statements: Sequence[PgStatement], builder: _Builder) -> Database:
     )
 
 
-def _notes(builder: _Builder, database: Database) -> list[str]:
-    """Say which pieces are missing, and why that may be."""
-    notes: list[str] = []
-    queued = [task for task in builder.tasks.values() if task.state == "QUEUED"]
-    if queued:
-        names = ", ".join(sorted({task.task for task in queued}))
-        notes.append(f"No line of the worker about {names}: it has not run yet, or the worker's log is elsewhere.")
-    if builder.tasks and not builder.requests:
-        notes.append("No line of a request: beat or a script sent this task, or the API's log is elsewhere.")
-    if not builder.tasks and not builder.requests and not builder.lines:
-        notes.append(
-            "Only PostgreSQL's log knows this ID; the services' logs are elsewhere, or no longer reach back so far."
-        )
-    works = chain[Work](builder.requests, *(task.runs for task in builder.tasks.values()))
-    counted = sum(one.sql.count for one in works if one.sql)
-    if counted and not database.statements:
-        notes.append(
-            f"The application counted {plural(counted, 'statement')}, PostgreSQL's log has none of them: it is "
-            "elsewhere, logs only slower ones (log_min_duration_statement), or SQL_COMMENTS is off."
-        )
-    elif counted > database.count:
-        notes.append(
-            f"The application counted {plural(counted, 'statement')}, PostgreSQL's log has {database.count} of them."
-        )
-    return notes
+def _transactions(statements: Sequence[PgStatement]) -> int:
+    """Count transactions that did something; a pool's ping opens one for nothing."""
+    count = 0
+    is_empty: dict[int, bool] = {}
+    for one in statements:
+        if one.opens_transaction:
+            is_empty[one.pid] = True
+        elif one.kind == "statement" and is_empty.get(one.pid):
+            is_empty[one.pid] = False
+            count += 1
+    return count

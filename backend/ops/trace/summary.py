@@ -16,8 +16,7 @@ def show_trace(found: Trace, console: Console, *, full: bool = False) -> None:
     """Draw the stories that a trace found."""
     now = datetime.now(UTC)
     if found.stories and found.id not in {story.request_id for story in found.stories}:
-        keys = " and ".join(key.replace("_", " ") for key in found.found_as)
-        console.print(Text(f"{found.id} is a {keys}; its request ID:", "dim"))
+        console.print(Text(f"{found.id} is {_kind_of_id(found)}. It belongs to:", "dim"))
     for story in found.stories:
         console.print(story_tree(story, now, full=full))
     if found.more_request_ids:
@@ -25,6 +24,14 @@ def show_trace(found: Trace, console: Console, *, full: bool = False) -> None:
         console.print(Text(f"{say.plural(count, 'more request ID')} with it; --json lists them.", "yellow"))
     for warning in warnings(found.searched):
         console.print(Text(warning, "yellow"))
+
+
+def _kind_of_id(found: Trace) -> str:
+    if "trace_id" in found.found_as:
+        return "a trace ID"
+    if found.found_as == ["client_request_id"]:
+        return "an ID that a client sent and we did not accept"
+    return "a task ID"
 
 
 def errors_table(errors: Errors, now: datetime) -> Table:
@@ -57,16 +64,22 @@ def where_looked(searched: Searched) -> Iterator[str]:
     services: dict[str, list[int]] = {}
     for index, file in enumerate(searched.files):
         services.setdefault(file.service, []).append(index)
+    silent = []
     for service, indices in services.items():
         files = [searched.files[index] for index in indices]
         first = min((file.first_at for file in files if file.first_at), default=None)
         last = max((file.last_at for file in files if file.last_at), default=None)
-        period = f"{say.moment(first)} to {say.moment(last)}" if first and last else "no line with a time"
-        skipped = sum(file.skipped for file in files)
-        if skipped == len(files):
+        if all(file.skipped for file in files):
             period = "nothing since then"
+        elif first and last:
+            period = f"{say.moment(first)} to {say.moment(last)}"
+        else:
+            silent.append(service)
+            continue
         amount = f"{say.plural(len(files), 'file')}, {say.size(sum(file.size_bytes for file in files))}"
         yield say.one_line(f"{service}: {amount}, {period}")
+    if silent:
+        yield say.one_line(f"without a line of our schema: {', '.join(silent)}")
 
 
 def warnings(searched: Searched) -> Iterator[str]:

@@ -8,6 +8,9 @@ from typing import Final
 # value could move the cursor, recolour the terminal, set its title, or read as another text than it is.
 _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _BLANKS: Final = re.compile(r"[ \t\r\n]+")
+# Where the part of a statement begins that tells it from others.
+_TURN: Final = re.compile(r" (?:FROM|WHERE|ON CONFLICT) ", re.IGNORECASE)
+_HEAD_CHARS: Final = 24
 _MS_PER_S: Final = 1000.0
 _S_PER_MIN: Final = 60
 _MIN_PER_H: Final = 60
@@ -38,6 +41,20 @@ def one_line(value: str, limit: int | None = None) -> str:
     return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"
 
 
+def short_sql(statement: str, limit: int) -> str:
+    """Return SQL in one line of at most `limit` characters that still says of which table and where.
+
+    What is cut is the list of columns or of assignments, in the middle.
+    """
+    line = one_line(statement)
+    if len(line) <= limit:
+        return line
+    turn = _TURN.search(line, _HEAD_CHARS)
+    tail = line[turn.start() :] if turn else ""
+    head_chars = max(_HEAD_CHARS, limit - len(tail) - len(" …"))
+    return one_line(f"{line[:head_chars].rstrip(' ,')} …{tail}", limit) if tail else one_line(line, limit)
+
+
 def duration(value_ms: float) -> str:
     """Return a duration as people say it: `0.21 ms`, `12 ms`, `3.4 s`, `2 min 5 s`, `3 h 20 min`, `4 d 3 h`."""
     if value_ms < _EXACT_BELOW_MS:
@@ -59,7 +76,8 @@ def duration(value_ms: float) -> str:
 
 def since(start: datetime, now: datetime) -> str:
     """Return how long ago `start` was; nothing is ever in the future, whatever a clock says."""
-    return duration(max(0.0, round((now - start).total_seconds()) * _MS_PER_S))
+    seconds = max(0, round((now - start).total_seconds()))
+    return f"{seconds} s" if seconds < _S_PER_MIN else duration(seconds * _MS_PER_S)
 
 
 def offset(value_ms: float) -> str:

@@ -1,0 +1,212 @@
+"""What is built out of log lines: requests, tasks, runs, and what is missing."""
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.trace.model import Story
+from ops.trace.records import MalformedLineError, parse_line
+from ops.trace.story import build_story
+
+BASE = datetime(2026, 11, 24, 8, tzinfo=UTC)
+
+
+def line(event: str, ms: float = 0, **keys: Any) -> dict[str, Any]:
+    at = (BASE + timedelta(milliseconds=ms)).isoformat()
+    return {"timestamp": at, "event": event, "service": "api", "pid": 1, "request_id": "r", "trace_id": "t"} | keys
+
+
+def in_task(event: str, ms: float, task_id: str = "T", **keys: Any) -> dict[str, Any]:
+    return line(event, ms, **{"service": "worker", "pid": 9, "task_id": task_id, "task": "work", "attempt": 1} | keys)
+
+
+def story(*lines: dict[str, Any]) -> Story:
+    return build_story("r", [parse_line(orjson.dumps(one), index) for index, one in enumerate(lines)], [])
+
+
+def finished(ms: float, duration_ms: float, **keys: Any) -> dict[str, Any]:
+    usual = {"status": 200, "method": "GET", "path": "/", "route": "/"}
+    return line("request.finished", ms, **(usual | {"duration_ms": duration_ms} | keys))
+
+
+def test_a_client_that_tries_again_has_two_requests():
+    """The same X-Request-ID twice, one after the other: each keeps its own lines."""
+    found = story(line("first", 5), finished(10, 10), line("second", 105), finished(110, 10, status=500))
+    assert [[one.event for one in request.lines] for request in found.requests] == [["first"], ["second"]]
+    assert [request.status for request in found.requests] == [200, 500]
+
+
+def test_interleaved_requests_keep_their_own_lines():
+    """Two processes serve the same ID at the same time."""
+    found = story(
+        line("a1", 1, pid=1, trace_id="t1"),
+        line("b1", 2, pid=2, trace_id="t2"),
+        line("a2", 3, pid=1, trace_id="t1"),
+        finished(5, 5, pid=2, trace_id="t2"),
+        finished(6, 6, pid=1, trace_id="t1"),
+    )
+    assert {request.pid: [one.event for one in request.lines] for request in found.requests} == {
+        1: ["a1", "a2"],
+        2: ["b1"],
+    }
+    assert found.trace_ids == ["t1", "t2"]
+
+
+def test_equal_times_keep_the_order_of_the_file():
+    """Clocks tick in microseconds, or coarser; the file knows which came first."""
+    found = story(*(line(name, 1) for name in "dacb"), finished(1, 1))
+    assert [one.event for one in found.requests[0].lines] == list("dacb")
+
+
+def test_times_of_other_zones_are_put_in_order():
+    late = line("late") | {"timestamp": "2026-11-24T10:00:00.002+02:00"}
+    early = line("early") | {"timestamp": "2026-11-24T08:00:00.001Z"}
+    found = story(late, early, finished(3, 3))
+    assert [one.event for one in found.requests[0].lines] == ["early", "late"]
+
+
+def test_a_request_without_its_end_is_running():
+    (request,) = story(line("something", 1)).requests
+    assert (request.state, request.ended_at, request.started_at) == ("RUNNING", None, BASE + timedelta(milliseconds=1))
+
+
+def test_a_task_that_was_sent_and_not_started_is_queued():
+    """And it is said that no line of the worker tells of it."""
+    found = story(line("task.sent", 1, sent_task="work", sent_task_id="T", queue="q"), finished(2, 2))
+    (task,) = found.requests[0].tasks
+    assert (task.state, task.queue, task.sent_at) == ("QUEUED", "q", BASE + timedelta(milliseconds=1))
+    assert any("No line of the worker about work" in note for note in found.notes)
+    assert found.ended_at is None
+
+
+def test_a_task_that_was_started_and_not_finished_is_running():
+    found = story(in_task("task.started", 1, queue_wait_ms=4))
+    assert [(task.state, task.runs[0].queue_wait_ms) for task in found.tasks] == [("RUNNING", 4.0)]
+    assert any("No line of a request" in note for note in found.notes)
+
+
+def test_a_retry_is_a_second_run_of_the_same_task():
+    """It is sent by the task itself, and is no child of its own."""
+    found = story(
+        line("task.sent", 0, sent_task="work", sent_task_id="T"),
+        finished(1, 1),
+        in_task("task.started", 2),
+        in_task("task.retry", 3, error_type="Busy", reason="later"),
+        in_task("task.sent", 4, sent_task="work", sent_task_id="T"),
+        in_task("task.finished", 5, state="RETRY", duration_ms=3),
+        in_task("task.started", 9, attempt=2),
+        in_task("task.finished", 11, attempt=2, state="SUCCESS", duration_ms=2),
+    )
+    (task,) = found.requests[0].tasks
+    assert [(run.attempt, run.state) for run in task.runs] == [(1, "RETRY"), (2, "SUCCESS")]
+    assert (task.state, task.tasks, found.tasks) == ("SUCCESS", [], [])
+
+
+def test_a_message_delivered_twice_at_once_has_two_runs():
+    """The broker may give one message to two workers; both count as the same attempt."""
+    found = story(
+        in_task("task.started", 1, pid=1),
+        in_task("task.started", 2, pid=2),
+        in_task("one", 3, pid=1),
+        in_task("two", 4, pid=2),
+        in_task("task.finished", 5, pid=1, state="SUCCESS"),
+        in_task("task.finished", 6, pid=2, state="SUCCESS"),
+    )
+    assert [[one.event for one in run.lines] for run in found.tasks[0].runs] == [["one"], ["two"]]
+
+
+def test_a_killed_child_fails_by_its_parents_word():
+    """The child is no more; the parent process, with another pid, tells the end."""
+    found = story(in_task("task.started", 1), in_task("task.failed", 9, pid=8, error_type="WorkerLostError"))
+    (run,) = found.tasks[0].runs
+    assert run.error is not None
+    assert (run.state, run.error.type, run.pid) == ("FAILURE", "WorkerLostError", 9)
+
+
+def test_a_revoked_task_never_started():
+    (run,) = story(in_task("task.finished", 1, state="REVOKED")).tasks[0].runs
+    assert (run.state, run.started) == ("REVOKED", False)
+
+
+def test_nested_tasks_stand_under_the_one_that_sent_them():
+    """By the line that says so, or else by parent_id."""
+    found = story(
+        line("task.sent", 0, sent_task="work", sent_task_id="A"),
+        finished(1, 1),
+        in_task("task.started", 2, "A"),
+        in_task("task.sent", 3, "A", sent_task="work", sent_task_id="B"),
+        in_task("task.started", 4, "B", parent_id="A"),
+        in_task("task.started", 5, "C", parent_id="B"),
+    )
+    (a,) = found.requests[0].tasks
+    (b,) = a.tasks
+    (c,) = b.tasks
+    assert (a.task_id, b.task_id, c.task_id) == ("A", "B", "C")
+
+
+def test_tasks_that_claim_to_be_each_others_parents_are_told_all_the_same():
+    """Lines may lie. Nothing is lost, and nothing loops."""
+    found = story(in_task("x", 1, "A", parent_id="B"), in_task("x", 2, "B", parent_id="A"))
+    assert {task.task_id for task in found.tasks} == {"A", "B"}
+
+
+def test_lines_of_neither_request_nor_task_are_kept():
+    assert [one.event for one in story(line("tick", service="beat")).lines] == ["tick"]
+
+
+def test_a_statement_missing_in_postgresqls_log_is_said():
+    found = story(finished(2, 2, sql={"count": 3, "time_ms": 1.5}))
+    assert any("counted 3 statements" in note for note in found.notes)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+EVENTS = st.sampled_from(
+    [
+        "request.finished",
+        "request.failed",
+        "task.sent",
+        "task.started",
+        "task.finished",
+        "task.failed",
+        "outbound.finished",
+        "sync.progress",
+        "else",
+    ]
+)
+KEYS = ["service", "pid", "task_id", "task", "root_id", "parent_id", "attempt", "trace_id", "level", "logger", "sql"]
+KEYS += ["sent_task", "sent_task_id", "queue", "queue_wait_ms", "duration_ms", "status", "state", "route", "exception"]
+KEYS += ["error_type", "stage", "progress", "method", "path", "client"]
+NAMES = st.sampled_from(["A", "B", "C", "api", "worker"])
+LINES = st.fixed_dictionaries(
+    {"timestamp": st.datetimes().map(datetime.isoformat), "event": EVENTS},
+    optional=dict.fromkeys(KEYS, JSON | NAMES),
+)
+
+
+@given(st.lists(LINES, min_size=1, max_size=8))
+def test_any_lines_make_a_story(lines):
+    """Whatever an older or newer version logs, or somebody forges: no line is lost, and none breaks it."""
+    found = story(*lines)
+    told: set[str] = set()
+    pending = [*found.tasks, *(task for request in found.requests for task in request.tasks)]
+    while pending:
+        task = pending.pop()
+        assert task.task_id not in told
+        told.add(task.task_id)
+        pending += task.tasks
+    known = {parse_line(orjson.dumps(one)).task_id for one in lines} - {None}
+    assert known <= told
+
+
+@given(st.binary())
+def test_any_bytes_are_a_line_or_malformed(raw):
+    with suppress(MalformedLineError):
+        parse_line(raw)

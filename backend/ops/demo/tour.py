@@ -46,16 +46,16 @@ class Tour:
         self._since = datetime.now(UTC) - _CLOCK_SLACK
 
     def run(self, urls: Sequence[str]) -> None:
-        """Do it all.
+        """Do it all, with the repositories at these URLs.
 
         Raises:
-            StackError: the API is down or refuses, there is no repository to show, or no story can be found.
+            StackError: the API is down or refuses, or a story can't be found.
         """
         health = self._api.expect("GET", "/health")
         self._say(f"The API at {self._api.base_url} is up, version {health.get('version')}.")
         stories = []
         repositories = []
-        for url in [*_own_repository(urls), *urls]:
+        for url in urls:
             repository, job = self._watch(url)
             stories.append(job["request_id"])
             if job["status"] == "failed":
@@ -178,18 +178,18 @@ class Tour:
         self._console.print(Text(say.safe(text), style))
 
 
-def _own_repository(urls: Sequence[str]) -> list[str]:
-    """Return the URL of the checkout this runs from, if it is one.
+def with_own_repository(urls: Sequence[str]) -> list[str]:
+    """Return these URLs, after that of the checkout this runs from, if it is one.
 
     Raises:
         StackError: it is none, and no other was named.
     """
     root = checkout()
     if (root / ".git").exists() and (root / "backend").is_dir():
-        return [root.as_uri()]
+        return [root.as_uri(), *urls]
     if not urls:
         raise StackError(
             "This does not run from a Git checkout, so there is no repository to show.",
             "Give a URL: commandcenter demo https://github.com/pallets/click",
         )
-    return []
+    return list(urls)

@@ -116,12 +116,12 @@ def demo(
     """Sync real repositories through the API, make one request fail, and show the story of each."""
     # An HTTP client is slow to load, and only this command needs one.
     from ops.demo.api import Api  # noqa: PLC0415
-    from ops.demo.tour import Tour  # noqa: PLC0415
+    from ops.demo.tour import Tour, with_own_repository  # noqa: PLC0415
 
     try:
         client = Api(api)
         try:
-            Tour(terminal(), client, logs or Layout.from_environment().logs).run(urls or [])
+            Tour(terminal(), client, logs or Layout.from_environment().logs).run(with_own_repository(urls or []))
         finally:
             client.close()
     except StackError as error:

@@ -1,6 +1,7 @@
 """Processes of a stack whose supervisor was killed: they hold ports and data, and nobody looks after them."""
 
 import os
+import signal
 from pathlib import Path
 
 import psutil
@@ -22,14 +23,21 @@ def end(data: Path, postgres_home: Path, supervisor_pid: int | None) -> list[str
         except psutil.NoSuchProcess:
             pass
     strays = [each for each in psutil.process_iter() if each.pid not in known and _is_ours(each, data, postgres_home)]
-    names = sorted({_name(each) for each in strays})
+    names = {each.pid: _name(each) for each in strays}
+    # A worker says good-bye to its broker, and PostgreSQL waits for its clients: those who hold data go last.
+    _end([each for each in strays if names[each.pid] not in _TITLED])
+    _end([each for each in strays if names[each.pid] in _TITLED])
+    return sorted(set(names.values()))
+
+
+def _end(strays: list[psutil.Process]) -> None:
+    pids = {each.pid for each in strays}
     for each in strays:
         try:
-            # PostgreSQL reads SIGTERM as "when all clients have gone"; SIGINT is its fast way.
-            if _name(each) == "postgres":
-                each.send_signal(2)
-            else:
-                each.terminate()
+            # Children are their parent's to end.
+            if each.ppid() not in pids:
+                # PostgreSQL reads SIGTERM as "when all clients have gone"; SIGINT is its fast way.
+                each.send_signal(signal.SIGINT if each.name() == "postgres" else signal.SIGTERM)
         except psutil.NoSuchProcess:
             continue
     _, alive = psutil.wait_procs(strays, timeout=_PATIENCE_S)
@@ -39,7 +47,6 @@ def end(data: Path, postgres_home: Path, supervisor_pid: int | None) -> list[str
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(alive, timeout=_PATIENCE_S)
-    return names
 
 
 def _is_ours(process: psutil.Process, data: Path, postgres_home: Path) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.monitoring_stack import MonitoredSystem, monitored_system
 from tests.services import PostgresServer, create_database, drop_database, postgres_server, redis_server
 from tests.system import System, running_system
 
@@ -62,4 +63,14 @@ def system(
 ) -> Iterator[System]:
     """API, worker and beat as processes; shared by all tests that don't stop or reconfigure them."""
     with running_system(tmp_path_factory.mktemp("system"), new_database(), redis_url) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def watched(tmp_path_factory: pytest.TempPathFactory, _postgres: PostgresServer) -> Iterator[MonitoredSystem]:
+    """A system of its own under real Prometheus, Alertmanager and exporters; for tests that break nothing."""
+    with (
+        redis_server(tmp_path_factory.mktemp("redis")) as redis,
+        monitored_system(tmp_path_factory.mktemp("watched"), _postgres, redis) as running,
+    ):
         yield running

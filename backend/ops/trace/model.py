@@ -86,7 +86,7 @@ class Work:
 
 @dataclass(slots=True, kw_only=True)
 class Run(Work):
-    """One attempt at a task. `state`: Celery's, or `RUNNING` where no line tells its end."""
+    """One attempt at a task. `state`: Celery's, `LOST` for a killed process, `RUNNING` where no line tells an end."""
 
     attempt: int
     state: str = "RUNNING"

@@ -75,7 +75,10 @@ class _Builder:
             else:
                 self.lines.append(work.line_of(record, self.offset_ms(record.at)))
         for task_id, own in by_task.items():
-            self._task(task_id, own[0]).runs = self._runs(own)
+            task = self._task(task_id, own[0])
+            task.runs = self._runs(own)
+            # On a retry, Celery names the task its own parent.
+            task.parent_id = next((one.parent_id for one in own if one.parent_id not in {None, task_id}), None)
         for group in by_server.values():
             self._add_requests(group)
         self.requests.sort(key=lambda request: request.started_at)
@@ -229,7 +232,7 @@ def _start_of(records: Sequence[LogRecord], statements: Sequence[PgStatement]) -
 def _end(builder: _Builder) -> datetime | None:
     """Return when the last of it ended; None while something still runs or waits."""
     runs = [run for task in builder.tasks.values() for run in task.runs]
-    if any(task.state in {"RUNNING", "QUEUED", "RETRY"} for task in builder.tasks.values()):
+    if any(task.state in {"RUNNING", "QUEUED", "RETRY", "LOST"} for task in builder.tasks.values()):
         return None
     ends: list[datetime | None] = [one.ended_at for one in chain[Work](builder.requests, runs)]
     known = [end for end in ends if end is not None]

@@ -4,9 +4,11 @@ from datetime import timedelta
 from typing import Final
 
 from ops.trace.failures import failure_of
-from ops.trace.model import Line, Outbound, Run, Sql, Step, Work
+from ops.trace.model import Failure, Line, Outbound, Run, Sql, Step, Work
 from ops.trace.records import LogRecord, as_number, as_text
 
+_CELERYS_PARENT: Final = "celery.worker.request"
+_LOST: Final = "WorkerLostError"
 _TOLD_BY_THE_RUN: Final = frozenset({"task.started", "task.sent"})
 
 
@@ -28,6 +30,18 @@ def put_in_run(run: Run, record: LogRecord, offset_ms: float) -> None:
             # A killed child tells no end of its own; if one comes after all, it overwrites this.
             run.state = record.text("state") or "FAILURE"
             run.ended_at = record.at
+    elif record.logger == _CELERYS_PARENT and _LOST in record.event and run.ended_at is None:
+        # Killed from outside. The message goes back to its queue, so Celery calls this no failure of the task.
+        run.state = "LOST"
+        run.ended_at = record.at
+        run.error = Failure(
+            at=record.at,
+            offset_ms=offset_ms,
+            type=_LOST,
+            message=record.event,
+            fingerprint=None,
+            traceback=record.text("exception"),
+        )
     elif record.event not in _TOLD_BY_THE_RUN:
         put(run, record, offset_ms)
 

@@ -127,6 +127,29 @@ def test_a_killed_child_fails_by_its_parents_word():
     assert (run.state, run.error.type, run.pid) == ("FAILURE", "WorkerLostError", 9)
 
 
+def test_a_killed_process_is_lost_and_its_message_comes_again():
+    """Recorded from a worker whose child was killed by SIGKILL: no event of ours, a line of Celery's parent process."""
+    lost = {"logger": "celery.worker.request", "level": "error", "exception": "Traceback …"}
+    found = story(
+        line("task.sent", 0, sent_task="work", sent_task_id="T"),
+        finished(1, 1),
+        in_task("task.started", 2),
+        in_task("Task handler raised error: WorkerLostError('signal 9')", 5, pid=8, **lost),
+        in_task("task.started", 7, attempt=2, pid=10, parent_id="T"),
+        in_task("task.finished", 9, attempt=2, pid=10, parent_id="T", state="SUCCESS"),
+    )
+    (task,) = found.requests[0].tasks
+    assert [(run.state, run.error is not None) for run in task.runs] == [("LOST", True), ("SUCCESS", False)]
+    assert (task.parent_id, task.state) == (None, "SUCCESS")
+
+
+def test_a_nested_task_keeps_its_parent_when_it_is_tried_again():
+    """Celery names a retried task as its own parent."""
+    found = story(in_task("task.started", 1, "A"), *(in_task("x", 2 + n, "B", parent_id="AB"[n]) for n in (0, 1)))
+    (a,) = found.tasks
+    assert [(task.task_id, task.parent_id) for task in a.tasks] == [("B", "A")]
+
+
 def test_a_revoked_task_never_started():
     (run,) = story(in_task("task.finished", 1, state="REVOKED")).tasks[0].runs
     assert (run.state, run.started) == ("REVOKED", False)

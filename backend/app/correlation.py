@@ -5,10 +5,9 @@ A leaf: everything imports it, it imports nothing of ours. It knows no HTTP, no 
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from uuid_utils import uuid7
@@ -18,34 +17,57 @@ from uuid_utils import uuid7
 ID_MAX_LENGTH: Final = 63
 _ID = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _NOT_ID = re.compile(r"[^A-Za-z0-9._-]")
+_TRACE_ID = re.compile(r"[0-9a-f]{32}")
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
-@dataclass(slots=True)
 class Correlation:
     """Who is at work now: one request, or one run of one task.
 
+    Made for every request, so it is made cheaply: what most requests never ask for is made when it is asked for.
+
     `request_id`: the ID that a user reports, at most 63 characters of `[A-Za-z0-9._-]`.
     `trace_id`, `span_id`: W3C trace context, 32 and 16 hex digits; `trace_flags` two.
-    `name`: route template or task name, a bounded set: it goes into SQL comments. Set once it is known.
+    `name`: route template or task name, a bounded set: it goes into SQL comments. None until it is known.
     `kind`: `http` or `task`.
-    `baggage`: the telemetry modules' own per-request state, by their name.
+    `overhead_s`: seconds that the layer itself has spent on this request or task.
+    `scope`: the ASGI scope of a request; its route is matched later than the request begins.
+    `trail`: telemetry/trail.py's, once there is something to note.
+    `queue`: where a task's message came from.
     """
 
-    request_id: str
-    trace_id: str
-    span_id: str
-    kind: str = "http"
+    kind = "http"
     name: str | None = None
-    trace_flags: str = "01"
+    trace_flags = "01"
     tracestate: str | None = None
     task_id: str | None = None
     root_id: str | None = None
     parent_id: str | None = None
-    attempt: int = 0
-    # Seconds that the layer itself has spent on this request or task.
-    overhead_s: float = 0.0
-    baggage: dict[str, Any] = field(default_factory=dict)
+    attempt = 0
+    overhead_s = 0.0
+    scope: MutableMapping[str, Any] | None = None
+    trail: Any = None
+    queue: str | None = None
+
+    def __init__(self, request_id: str, trace_id: str | None = None, span_id: str | None = None) -> None:
+        self.request_id = request_id
+        self._trace_id = trace_id
+        self._span_id = span_id
+
+    @property
+    def trace_id(self) -> str:
+        """The W3C trace ID. A new UUIDv7 and its trace are one number in two spellings: each leads to the other."""
+        if self._trace_id is None:
+            digits = self.request_id.replace("-", "")
+            self._trace_id = digits if _TRACE_ID.fullmatch(digits) and digits.strip("0") else new_trace_id()
+        return self._trace_id
+
+    @property
+    def span_id(self) -> str:
+        """The W3C span ID of this request or run."""
+        if self._span_id is None:
+            self._span_id = new_span_id()
+        return self._span_id
 
     @property
     def traceparent(self) -> str:
@@ -129,13 +151,9 @@ def for_request(request_id: str | None, traceparent: str | None = None, tracesta
         traceparent: the header as it came; ignored where malformed.
         tracestate: passed on unchanged, only together with a valid `traceparent`.
     """
+    correlation = Correlation(new_id() if request_id is None else request_id)
     parent = parse_traceparent(traceparent) if traceparent else None
-    if request_id is None:
-        made = uuid7()
-        # One number in two spellings, so that each ID leads to the other by sight.
-        request_id, trace_id = str(made), made.hex
-    else:
-        trace_id = "" if parent else new_trace_id()
-    if parent is None:
-        return Correlation(request_id, trace_id, new_span_id())
-    return Correlation(request_id, parent[0], new_span_id(), trace_flags=parent[2], tracestate=tracestate)
+    if parent is not None:
+        correlation._trace_id, _, correlation.trace_flags = parent  # noqa: SLF001 - this module's own
+        correlation.tracestate = tracestate
+    return correlation

@@ -40,13 +40,15 @@ class HttpMetricsMiddleware:
     Args:
         app: the next layer.
         slow_ms: a request that takes longer is logged as a warning.
+        access_log: whether each request leaves a line; failed and slow ones do in any case.
     """
 
-    def __init__(self, app: ASGIApp, *, slow_ms: float = 1000.0) -> None:
+    def __init__(self, app: ASGIApp, *, slow_ms: float = 1000.0, access_log: bool = True) -> None:
         self._app = app
-        self._slow_ms = slow_ms
-        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._in_progress: dict[str, Gauge] = {
+        self._access_log = access_log
+        self._slow_s = slow_ms / 1000
+        self.children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self.in_progress: dict[str, Gauge] = {
             method: HTTP_IN_PROGRESS.labels(method) for method in (*METHODS, OTHER_METHOD)
         }
 
@@ -55,46 +57,36 @@ class HttpMetricsMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(self, scope, receive, send)
+        exchange = _Exchange(self, scope, send)
         try:
-            await self._app(scope, exchange.receive, exchange.send)
+            await self._app(scope, receive, exchange.send)
         except (asyncio.CancelledError, ClientDisconnect):
-            exchange.client_gone = True
+            exchange.finish(CLIENT_GONE)
             raise
-        finally:
-            if not exchange.finished:
-                # No last byte went out. Either the client left, or the answer broke off.
-                exchange.finish(CLIENT_GONE if exchange.client_gone else _SERVER_ERROR)
+        except BaseException:
+            exchange.finish(_SERVER_ERROR)
+            raise
+        # No last byte went out, and nobody complains: the answer stopped because nobody listens any more.
+        exchange.finish(CLIENT_GONE)
 
-    def begin(self, method: str) -> None:
-        """Note a request that came in."""
-        self._in_progress[method].inc()
+    def make_children(self, key: tuple[str, str, int]) -> tuple[Counter, Histogram]:
+        """Return the series of (method, handler, status) and keep them: `labels()` costs more than counting."""
+        method, route, status = key
+        children = HTTP_REQUESTS.labels(method, route, str(status)), HTTP_DURATION.labels(method, route)
+        self.children[key] = children
+        return children
 
-    def end(self, scope: Scope, method: str, raw_method: str, status: int, duration_s: float) -> None:
-        """Note a request that was answered: count it, time it, tell it."""
-        self._in_progress[method].dec()
-        route = route_template(scope) or UNMATCHED
-        key = (method, route, status)
-        children = self._children.get(key)
-        if children is None:
-            children = self._children[key] = (
-                HTTP_REQUESTS.labels(method, route, str(status)),
-                HTTP_DURATION.labels(method, route),
-            )
-        children[0].inc()
-        children[1].observe(duration_s)
-        self._tell(scope, raw_method, route, status, duration_s * 1000)
-
-    def _tell(self, scope: Scope, method: str, route: str, status: int, duration_ms: float) -> None:
-        remarkable = status >= _SERVER_ERROR or duration_ms > self._slow_ms
-        if route in _QUIET and not remarkable:
+    def tell(self, scope: Scope, method: str, route: str, status: int, duration_s: float) -> None:
+        """Leave the access line."""
+        remarkable = status >= _SERVER_ERROR or duration_s > self._slow_s
+        if not remarkable and (route in _QUIET or not self._access_log):
             return
         event: dict[str, Any] = {
             "method": method,
             "path": scope["path"],
             "route": route,
             "status": status,
-            "duration_ms": round(duration_ms, 3),
+            "duration_ms": round(duration_s * 1000, 3),
             "client": (scope.get("client") or (None,))[0],
             "sql": _sql(current()),
         }
@@ -108,63 +100,67 @@ class _Exchange:
     """One request and its answer, watched as they pass."""
 
     __slots__ = (
+        "_finished",
+        "_in_progress",
         "_layer",
         "_method",
         "_raw_method",
-        "_receive",
         "_scope",
         "_send",
         "_started",
         "_status",
-        "client_gone",
-        "finished",
     )
 
-    def __init__(self, layer: HttpMetricsMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, layer: HttpMetricsMiddleware, scope: Scope, send: Send) -> None:
         self._started = perf_counter()
         self._layer = layer
         self._scope = scope
-        self._receive = receive
         self._send = send
         # Kept now: a HEAD is routed as the GET it asks about.
-        self._raw_method: str = scope["method"]
-        self._method = self._raw_method if self._raw_method in METHODS else OTHER_METHOD
+        method: str = scope["method"]
+        self._raw_method = method
+        self._method = method if method in METHODS else OTHER_METHOD
+        self._in_progress = layer.in_progress[self._method]
         self._status = 0
-        self.client_gone = False
-        self.finished = False
+        self._finished = False
         try:
-            layer.begin(self._method)
+            self._in_progress.inc()
         except Exception:  # noqa: BLE001 - never costs a request
             hook_failed("http_metrics")
-        self._add_overhead(self._started)
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind == "http.response.body":
+            await self._send(message)
+            if not message.get("more_body"):
+                self.finish(self._status)
+            return
+        if kind == "http.response.start":
             self._status = message["status"]
         await self._send(message)
-        if not self.finished and message["type"] == "http.response.body" and not message.get("more_body"):
+        if kind == "http.response.pathsend":
             self.finish(self._status)
 
-    async def receive(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            self.client_gone = True
-        return message
-
     def finish(self, status: int) -> None:
-        self.finished = True
+        """Count, time and tell the request, once."""
+        if self._finished:
+            return
+        self._finished = True
         ended = perf_counter()
         try:
-            self._layer.end(self._scope, self._method, self._raw_method, status, ended - self._started)
+            self._in_progress.dec()
+            layer, scope = self._layer, self._scope
+            route = route_template(scope) or UNMATCHED
+            key = (self._method, route, status)
+            requests, duration = layer.children.get(key) or layer.make_children(key)
+            requests.inc()
+            duration.observe(ended - self._started)
+            layer.tell(scope, self._raw_method, route, status, ended - self._started)
         except Exception:  # noqa: BLE001 - never costs a request
             hook_failed("http_metrics")
-        self._add_overhead(ended)
-
-    @staticmethod
-    def _add_overhead(since: float) -> None:
         correlation = current()
         if correlation is not None:
-            correlation.overhead_s += perf_counter() - since
+            correlation.overhead_s += perf_counter() - ended
 
 
 def _sql(correlation: Correlation | None) -> dict[str, Any] | None:

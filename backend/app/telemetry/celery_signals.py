@@ -49,7 +49,6 @@ TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 STATES: Final = ("SUCCESS", "FAILURE", "RETRY", "REVOKED", "REJECTED", "IGNORED")
 _RUN: Final = "commandcenter_run"
-_QUEUE: Final = "queue"
 
 
 class CorrelatedRequest(Request):
@@ -86,24 +85,24 @@ def correlation_of(request: Any, task: str) -> Correlation:
     made = headers.get(REQUEST_ID)
     if isinstance(made, str) and is_valid_id(made):
         remote = parse_traceparent(str(headers.get(TRACEPARENT, "")))
-        correlation = Correlation(made, remote[0] if remote else new_trace_id(), new_span_id(), kind="task")
+        correlation = Correlation(made, remote[0] if remote else None)
         if remote is not None:
             correlation.trace_flags = remote[2]
             correlation.tracestate = headers.get(TRACESTATE)
     elif parent is not None:
         # Run on the spot, by .apply() or in eager mode: no message was ever sent.
-        correlation = Correlation(parent.request_id, parent.trace_id, new_span_id(), kind="task")
+        correlation = Correlation(parent.request_id, parent.trace_id)
         correlation.trace_flags, correlation.tracestate = parent.trace_flags, parent.tracestate
     else:
         correlation = for_request(None)
-        correlation.kind = "task"
+    correlation.kind = "task"
     correlation.name = task
     correlation.task_id = getattr(request, "id", None)
     correlation.root_id = getattr(request, "root_id", None) or correlation.task_id
     correlation.parent_id = getattr(request, "parent_id", None)
     delivery = getattr(request, "delivery_info", None) or {}
     redelivered = bool(delivery.get("redelivered"))
-    correlation.baggage[_QUEUE] = delivery.get("routing_key")
+    correlation.queue = delivery.get("routing_key")
     correlation.attempt = int(getattr(request, "retries", 0) or 0) + 1 + redelivered
     return correlation
 
@@ -232,7 +231,7 @@ class CelerySignals:
     def _queue(self) -> str:
         """Return the queue that the current run came by, as a bounded label."""
         correlation = current()
-        queue = str(correlation.baggage.get(_QUEUE)) if correlation is not None else ""
+        queue = correlation.queue or "" if correlation is not None else ""
         return queue if queue in self._queues else "other"
 
 

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from app.utils.metrics import hook_failed
+from app.utils.metrics import hook_failed, write_overheads
 
 MULTIPROC_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -21,6 +21,7 @@ def render(accept: str) -> tuple[bytes, str]:
 
     With PROMETHEUS_MULTIPROC_DIR set, all processes are added up, and gauges of dead ones are left out.
     """
+    write_overheads()
     encode, content_type = choose_encoder(accept)
     directory = os.environ.get(MULTIPROC_VARIABLE)
     if not directory:

@@ -113,7 +113,7 @@ class SqlAttribution:
         name = correlation.name
         if name is None:
             # The route is known only once it was matched, inside the application; from then on it stays.
-            name = correlation.name = route_template(correlation.baggage.get("scope") or {})
+            name = correlation.name = route_template(correlation.scope or {})
         if self._mode == "statement" or _is_autocommit(connection):
             return self._render(correlation, name, correlation.request_id)
         key = (correlation.kind, name)

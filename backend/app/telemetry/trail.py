@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from app.correlation import Correlation
 
-_KEY: Final = "trail"
 _MAX_TEXT: Final = 500
 
 
@@ -40,7 +39,8 @@ class Trail:
 
 def trail_of(correlation: Correlation) -> Trail:
     """Return the trail of a request or task; a new one at first."""
-    trail = correlation.baggage.get(_KEY)
-    if not isinstance(trail, Trail):
-        trail = correlation.baggage[_KEY] = Trail()
+    trail = correlation.trail
+    if trail is None:
+        trail = correlation.trail = Trail()
+    assert isinstance(trail, Trail)  # noqa: S101 - nobody else sets it
     return trail

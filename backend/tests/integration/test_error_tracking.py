@@ -175,7 +175,7 @@ def test_error_types_are_bounded() -> None:
     [
         ("error_boundary", "app.middleware.errors", "fingerprint"),
         ("http_metrics", "app.middleware.http_metrics", "route_template"),
-        ("correlation", "app.middleware.correlation", "_relevant"),
+        ("correlation", "app.middleware.correlation", "is_valid_id"),
     ],
 )
 async def test_a_broken_hook_does_not_break_a_request(
@@ -188,6 +188,7 @@ async def test_a_broken_hook_does_not_break_a_request(
 
     monkeypatch.setattr(f"{target}.{name}", broken)
     before = REGISTRY.get_sample_value("commandcenter_observability_failures_total", {"hook": hook}) or 0
+    client.headers["X-Request-ID"] = "the-clients"
     assert (await client.get("/items/1")).status_code == 200
     failed = await client.get("/boom/1")
     assert failed.status_code == 500

@@ -102,6 +102,8 @@ def test_cut_off_lines_are_counted(tmp_path):
     found = Archive(tmp_path).trace("r")
     assert found.searched.malformed_lines == 1
     assert len(found.stories) == 1
+    path.write_bytes(path.read_bytes().replace(b'"request_id":"r","ev', b'"request_id":"r-2","ev'))
+    assert Archive(tmp_path).trace("r").searched.malformed_lines == 0
 
 
 def test_a_broken_archive_is_said_and_the_rest_read(tmp_path):

@@ -1,15 +1,19 @@
 """What is built out of log lines: requests, tasks, runs, and what is missing."""
 
+import io
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from ops.trace.model import Story
 from ops.trace.records import MalformedLineError, parse_line
+from ops.trace.render import story_tree
 from ops.trace.story import build_story
 
 BASE = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -58,7 +62,9 @@ def test_interleaved_requests_keep_their_own_lines():
 
 def test_equal_times_keep_the_order_of_the_file():
     """Clocks tick in microseconds, or coarser; the file knows which came first."""
-    found = story(*(line(name, 1) for name in "dacb"), finished(1, 1))
+    lines = [*(line(name, 1) for name in "dacb"), finished(1, 1)]
+    records = [parse_line(orjson.dumps(one), index) for index, one in enumerate(lines)]
+    found = build_story("r", reversed(records), [])
     assert [one.event for one in found.requests[0].lines] == list("dacb")
 
 
@@ -104,6 +110,27 @@ def test_a_retry_is_a_second_run_of_the_same_task():
     (task,) = found.requests[0].tasks
     assert [(run.attempt, run.state) for run in task.runs] == [(1, "RETRY"), (2, "SUCCESS")]
     assert (task.state, task.tasks, found.tasks) == ("SUCCESS", [], [])
+
+
+def test_a_retry_is_not_when_the_task_was_sent():
+    """Where the line of who sent it first is gone, nobody knows when that was."""
+    found = story(in_task("task.started", 1), in_task("task.sent", 4, sent_task="work", sent_task_id="T"))
+    assert [(task.sent_at, task.tasks) for task in found.tasks] == [(None, [])]
+
+
+@pytest.mark.parametrize("number", [9e14, -9e14, 1e308, 2**64 - 1, -(2**63)])
+def test_numbers_beyond_all_measure_are_survived(number):
+    """A date has limits, a JSON number has none."""
+    huge = dict.fromkeys(("status", "duration_ms", "queue_wait_ms", "progress", "pid", "attempt"), number)
+    sql = {"count": number, "time_ms": number, "slowest_ms": number, "slowest": "x"}
+    found = story(
+        line("request.finished", 1, sql=sql, **huge),
+        in_task("task.started", 2, **huge),
+        in_task("sync.progress", 2, **huge),
+        in_task("task.finished", 3, sql=sql, **huge),
+    )
+    Console(file=io.StringIO()).print(story_tree(found, BASE))
+    orjson.dumps(found)
 
 
 def test_a_message_delivered_twice_at_once_has_two_runs():

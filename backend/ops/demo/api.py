@@ -103,6 +103,23 @@ class Api:
             raise _refused(answer)
         return answer.body
 
+    def check_ready(self) -> None:
+        """Return if all that a sync needs is up.
+
+        Raises:
+            StackError: something is not; without a worker a job would wait for ever.
+        """
+        answer = self.call("GET", "/health/ready")
+        if answer.status < _ERRORS_FROM:
+            return
+        components = answer.body.get("components", {}) if isinstance(answer.body, dict) else {}
+        down = [
+            name for name, state in components.items() if not isinstance(state, dict) or state.get("status") != "up"
+        ]
+        raise StackError(
+            f"{self.base_url} is not ready: {', '.join(down) or 'it does not say why'}.", "See `commandcenter status`."
+        )
+
     def register(self, url: str) -> tuple[dict[str, Any], Answer]:
         """Register a repository, or find it where it is known; return it and the first answer."""
         answer = self.call("POST", "/repositories", json={"url": url})

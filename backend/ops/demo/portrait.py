@@ -10,6 +10,8 @@ from ops.trace import text as say
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _MAX_LANGUAGES: Final = 5
+# What would round to 0 %.
+_SMALLEST_SHARE: Final = 0.005
 
 
 def sparkline(values: Sequence[int]) -> str:
@@ -27,7 +29,11 @@ def shares(sizes: Mapping[str, int]) -> str:
     if total <= 0:
         return "none found"
     largest = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
-    told = [f"{name} {100 * size_bytes / total:.0f} %" for name, size_bytes in largest[:_MAX_LANGUAGES]]
+    told = [
+        f"{name} {100 * size_bytes / total:.0f} %"
+        for name, size_bytes in largest[:_MAX_LANGUAGES]
+        if size_bytes / total >= _SMALLEST_SHARE
+    ]
     rest = len(largest) - len(told)
     return ", ".join(told) + (f" and {rest} more" if rest else "")
 

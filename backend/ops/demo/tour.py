@@ -52,7 +52,8 @@ class Tour:
             StackError: the API is down or refuses, or a story can't be found.
         """
         health = self._api.expect("GET", "/health")
-        self._say(f"The API at {self._api.base_url} is up, version {health.get('version')}.")
+        self._api.check_ready()
+        self._say(f"The system at {self._api.base_url} is up, version {health.get('version')}.")
         stories = []
         repositories = []
         for url in urls:

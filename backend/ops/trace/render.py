@@ -61,7 +61,9 @@ class _Pencil:
     # --- requests and tasks
 
     def _request(self, tree: Tree, request: Request) -> None:
-        head = Text(say.one_line(f"{request.method or 'request'} {request.path or request.route or ''}", 200), "bold")
+        head = Text.assemble(
+            (say.one_line(f"{request.method or 'request'} {request.path or request.route or ''}", 200), "bold")
+        )
         if request.state == "RUNNING":
             head.append(f"  running since {say.since(request.started_at, self._now)}", "cyan")
         else:
@@ -137,7 +139,7 @@ class _Pencil:
         tree.add(label)
 
     def _failure(self, tree: Tree, failure: Failure) -> None:
-        label = Text(f"Error  {say.one_line(failure.type, 120)}", "bold red")
+        label = Text.assemble((f"Error  {say.one_line(failure.type, 120)}", "bold red"))
         if failure.message:
             label.append(f": {say.one_line(failure.message, None if self._full else 300)}", "red")
         label.append(f"  {say.offset(failure.offset_ms)}", "dim")
@@ -152,7 +154,7 @@ class _Pencil:
                 branch.add(Text("The whole traceback: --full", "dim italic"))
 
     def _outbound(self, call: Outbound) -> Text:
-        label = Text(f"{say.offset(call.offset_ms)}  ", "dim")
+        label = Text.assemble((f"{say.offset(call.offset_ms)}  ", "dim"))
         label.append(say.one_line(f"{call.method} {call.host}{call.path}", 200), "none")
         outcome = str(call.status) if call.status is not None else (call.error_type or "no answer")
         label.append(f" → {say.one_line(outcome, 80)}", _status_style(call.status))
@@ -161,7 +163,7 @@ class _Pencil:
         return label
 
     def _line(self, line: Line) -> Text:
-        label = Text(f"{say.offset(line.offset_ms)}  ", "dim")
+        label = Text.assemble((f"{say.offset(line.offset_ms)}  ", "dim"))
         label.append(f"{say.one_line(line.level, 20):<7} ", _LEVELS.get(line.level, "") or "none")
         label.append(say.one_line(line.event, None if self._full else 300), "none")
         for key, value in line.fields.items():
@@ -183,7 +185,7 @@ class _Pencil:
     def _database(self, tree: Tree, database: Database) -> None:
         if not database.statements:
             return
-        head = Text("PostgreSQL saw ", "bold")
+        head = Text.assemble(("PostgreSQL saw ", "bold"))
         head.append(say.plural(database.count, "statement"))
         head.append(f" in {say.plural(database.transactions, 'transaction')}, {say.duration(database.time_ms)}")
         branch = tree.add(head)
@@ -196,7 +198,7 @@ class _Pencil:
     def _statements(self, same: Sequence[Statement]) -> Text | Tree:
         first = same[0]
         times = [one.duration_ms for one in same if one.duration_ms is not None]
-        label = Text(f"{say.offset(first.offset_ms)}  ", "dim")
+        label = Text.assemble((f"{say.offset(first.offset_ms)}  ", "dim"))
         if times:
             label.append(f"{say.duration(sum(times))}  ", "none")
         if len(same) > 1:

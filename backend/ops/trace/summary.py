@@ -43,7 +43,7 @@ def errors_table(errors: Errors, now: datetime) -> Table:
     table.add_column("error", ratio=1, overflow="fold")
     table.add_column("trace", overflow="fold")
     for group in errors.groups:
-        error = Text(say.one_line(group.type, 120), "bold red")
+        error = Text.assemble((say.one_line(group.type, 120), "bold red"))
         error.append(f" {say.one_line(', '.join(group.statuses), 60)}", "yellow")
         error.append(f"\n{say.one_line(', '.join(group.where), 200)}", "cyan")
         if group.message:
@@ -98,6 +98,7 @@ def not_found(trace: Trace) -> Iterator[str]:
     yield f"No line about {trace.id} in {say.one_line(searched.folder)}."
     if not searched.files:
         yield "There is no log file. Start the stack (`make up`), or name the folder with --logs."
+        yield "Where it runs in containers, the logs are in Loki: dashboard error-tracking, $request_id."
         return
     if searched.since is not None:
         yield f"Looked at lines since {say.moment(searched.since)} only; leave --since out to look further back."

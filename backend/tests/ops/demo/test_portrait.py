@@ -24,6 +24,7 @@ def test_every_week_has_its_bar(weeks):
 
 def test_languages_are_told_by_share():
     assert shares({"Shell": 10, "Python": 90}) == "Python 90 %, Shell 10 %"
+    assert shares({"Python": 999, "Roff": 1}) == "Python 100 % and 1 more"
     assert shares({}) == "none found"
     assert shares(dict.fromkeys("abcdefg", 1)).endswith("and 2 more")
 

@@ -4,6 +4,7 @@ import io
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -117,27 +118,48 @@ def test_without_a_checkout_a_url_is_asked_for(tmp_path, monkeypatch):
     assert with_own_repository(["https://example.com/a/b"]) == ["https://example.com/a/b"]
 
 
-@pytest.fixture
-def guarded_api() -> Iterator[tuple[str, list[str]]]:
-    """An API that lets nobody in, and the Authorization headers it was sent."""
+@contextmanager
+def answering(status: int, body: bytes = b"") -> Iterator[tuple[str, list[str]]]:
+    """An API that answers one thing to everything but /health, and the Authorization headers it was sent."""
     sent: list[str] = []
 
-    class Guard(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             sent.append(self.headers.get("Authorization", ""))
-            self.send_response(401)
-            self.send_header("Content-Length", "0")
+            is_health = self.path.endswith("/health") and status >= 500
+            answer = b"{}" if is_health else body
+            self.send_response(200 if is_health else status)
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
+            self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Guard) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", sent
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", sent
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def guarded_api() -> Iterator[tuple[str, list[str]]]:
+    """An API that lets nobody in."""
+    with answering(401) as api:
+        yield api
+
+
+def test_a_system_that_is_not_ready_says_what_is_missing():
+    """Without a worker, a job would wait for ever."""
+    body = b'{"status":"x","components":{"database":{"status":"up"},"worker":{"status":"down"}}}'
+    with answering(503, body) as (url, _):
+        result = CliRunner().invoke(cli, ["demo", "--api", url])
+    assert result.exit_code == 1
+    assert "not ready: worker." in result.stderr
 
 
 def test_the_token_is_sent_and_never_shown(guarded_api, monkeypatch):

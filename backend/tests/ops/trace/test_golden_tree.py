@@ -27,6 +27,17 @@ def test_the_tree_is_the_golden_one(golden, full):
     assert drawn(full=full) == (DATA / golden).read_text()
 
 
+def test_colours_tell_good_from_bad():
+    """And one part's colour does not run into the next."""
+    (story,) = Archive(DATA / "logs").trace("req-1").stories
+    out = io.StringIO()
+    Console(file=out, width=150, force_terminal=True, color_system="standard", no_color=False).print(
+        story_tree(story, NOW)
+    )
+    assert "\x1b[32m → 202\x1b[0m in 21 ms\x1b[2m" in out.getvalue()
+    assert "\x1b[1;31mFAILURE\x1b[0m in 191 ms" in out.getvalue()
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_parameters_are_never_shown(full):
     """They are people's data; PostgreSQL's log holds them in DETAIL, in plans and in row values."""

@@ -40,6 +40,7 @@ _HEALTH: Final = {
     "postgres-exporter": "/metrics",
     "node-exporter": "/",
 }
+_SERVICES: Final = ("api", "worker", "beat")
 _START_TIMEOUT_S: Final = 30.0
 
 
@@ -50,9 +51,9 @@ class MonitoredSystem:
     system: System
     server: PostgresServer
     directory: Path
-    urls: dict[str, str]
-    programs: dict[str, Program]
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    urls: Mapping[Watcher, str]
+    programs: Mapping[Watcher, Program]
+    processes: dict[Watcher, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
     def prometheus_url(self) -> str:
@@ -177,7 +178,10 @@ def monitored_system(
     """
     url = create_database(server)
     try:
-        with running_system(directory / "system", url, redis_url, **settings) as system, ExitStack() as stack:
+        with (
+            running_system(directory / "system", url, redis_url, _SERVICES, **settings) as system,
+            ExitStack() as stack,
+        ):
             watched = _prepare(directory, system, server, interval, edits or {})
             for name in WATCHERS:
                 watched.start(name)
@@ -197,10 +201,10 @@ def _prepare(directory: Path, system: System, server: PostgresServer, interval: 
     account = accounts.find("nobody") if accounts.is_root() else None
     cluster = Cluster(install=Path("/nonexistent"), home=directory, port=server.port, account=account)
     stack = parts.Stack(settings, cluster, (*parts.OWN, *WATCHERS), ())
-    programs = {program.name: program for program in parts.build(stack) if program.name in WATCHERS}
+    made = {program.name: program for program in parts.build(stack)}
+    programs = {name: made[name] for name in WATCHERS}
     # The stack's database has a name of its own; the test's has another.
-    name = urlsplit(system.database_url).path.lstrip("/")
-    source = f"127.0.0.1:{server.port}/{name}?sslmode=disable"
+    source = f"127.0.0.1:{server.port}{urlsplit(system.database_url).path}?sslmode=disable"
     exporter = programs["postgres-exporter"]
     programs["postgres-exporter"] = Program(
         exporter.name, exporter.command, exporter.directory, {**exporter.environment, "DATA_SOURCE_URI": source}

@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from app.telemetry.processes import ProcessesCollector
 from app.utils.metrics import hook_failed, write_overheads
 
 MULTIPROC_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -29,6 +30,7 @@ def render(accept: str) -> tuple[bytes, str]:
     forget_dead_processes(Path(directory))
     registry = CollectorRegistry()
     MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
+    registry.register(ProcessesCollector(Path(directory)))
     return encode(registry), content_type
 
 

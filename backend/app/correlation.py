@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from uuid_utils import uuid7
 
@@ -17,7 +17,6 @@ from uuid_utils import uuid7
 ID_MAX_LENGTH: Final = 63
 _ID = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _NOT_ID = re.compile(r"[^A-Za-z0-9._-]")
-_TRACE_ID = re.compile(r"[0-9a-f]{32}")
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
@@ -49,17 +48,26 @@ class Correlation:
     trail: Any = None
     queue: str | None = None
 
+    # Whether the ID was made here, and so is a UUIDv7.
+    _is_fresh = False
+
     def __init__(self, request_id: str, trace_id: str | None = None, span_id: str | None = None) -> None:
         self.request_id = request_id
         self._trace_id = trace_id
         self._span_id = span_id
 
+    @classmethod
+    def fresh(cls) -> Self:
+        """Return one with a new ID."""
+        correlation = cls(new_id())
+        correlation._is_fresh = True
+        return correlation
+
     @property
     def trace_id(self) -> str:
         """The W3C trace ID. A new UUIDv7 and its trace are one number in two spellings: each leads to the other."""
         if self._trace_id is None:
-            digits = self.request_id.replace("-", "")
-            self._trace_id = digits if _TRACE_ID.fullmatch(digits) and digits.strip("0") else new_trace_id()
+            self._trace_id = self.request_id.replace("-", "") if self._is_fresh else new_trace_id()
         return self._trace_id
 
     @property
@@ -151,7 +159,7 @@ def for_request(request_id: str | None, traceparent: str | None = None, tracesta
         traceparent: the header as it came; ignored where malformed.
         tracestate: passed on unchanged, only together with a valid `traceparent`.
     """
-    correlation = Correlation(new_id() if request_id is None else request_id)
+    correlation = Correlation.fresh() if request_id is None else Correlation(request_id)
     parent = parse_traceparent(traceparent) if traceparent else None
     if parent is not None:
         correlation._trace_id, _, correlation.trace_flags = parent  # noqa: SLF001 - this module's own

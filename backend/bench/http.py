@@ -20,6 +20,7 @@ from app.middleware.correlation import CorrelationMiddleware, Trust
 from app.middleware.errors import ErrorBoundaryMiddleware
 from app.middleware.http_metrics import HttpMetricsMiddleware
 from app.middleware.stack import ObservedFastAPI
+from app.telemetry.log_sink import DescriptorSink
 from app.telemetry.logs import configure_logging
 
 App = Callable[..., Awaitable[None]]
@@ -138,9 +139,9 @@ async def _time(app: App) -> float:
 
 async def measure(rounds: int = ROUNDS) -> dict[str, list[float]]:
     """Return for each variant the seconds a request it adds, one figure a round."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: ASYNC230, PTH123 - opened once
+    with open(os.devnull, "wb") as nowhere:  # noqa: ASYNC230, PTH123 - opened once
         apps: dict[str, App] = {name: make() for name, make in VARIANTS.items()}
-        configure_logging("bench", "info", nowhere)
+        configure_logging("bench", "info", DescriptorSink(nowhere.fileno()))
         base: App = bare()
         for app in (base, *apps.values()):
             await _time(app)

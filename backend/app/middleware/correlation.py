@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.correlation import Correlation, activate, bind, deactivate, for_request, is_valid_id, new_id, sanitize_id
+from app.correlation import Correlation, activate, bind, deactivate, for_request, is_valid_id, sanitize_id
 from app.utils.metrics import hook_failed, note_overhead
 
 log = structlog.get_logger(__name__)
@@ -107,10 +107,10 @@ class CorrelationMiddleware:
             for name, value in scope["headers"]:
                 if name == HEADER or name == b"traceparent" or name == b"tracestate":  # noqa: PLR1714 - twice as fast
                     found = [*(found or ()), (name, value)]
-            correlation = Correlation(new_id()) if found is None else self._continue(scope, found)
+            correlation = Correlation.fresh() if found is None else self._continue(scope, found)
         except Exception:  # noqa: BLE001 - a request without its client's ID is better than none
             hook_failed("correlation")
-            correlation = Correlation(new_id())
+            correlation = Correlation.fresh()
         # The route is matched later and further in; the SQL hook looks it up here.
         correlation.scope = scope
         return correlation

@@ -4,17 +4,18 @@ The clock stops at the last byte of the body: background tasks that run on are n
 """
 
 import asyncio
+import logging
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
-import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.correlation import Correlation, current
+from app.correlation import current
+from app.telemetry.logs import emit
 from app.telemetry.route import route_template
-from app.telemetry.trail import trail_of
+from app.telemetry.trail import Trail
 from app.utils.metrics import (
     HTTP_DURATION,
     HTTP_IN_PROGRESS,
@@ -25,11 +26,10 @@ from app.utils.metrics import (
     hook_failed,
 )
 
-log = structlog.get_logger(__name__)
-
 # The client went away before its answer was complete; nginx's number for it.
 CLIENT_GONE: Final = 499
 _SERVER_ERROR: Final = 500
+_NO_SQL: Final = Trail().sql_summary()
 # Probes and scrapes: neither traffic nor news.
 _QUIET: Final = frozenset({"/api/v1/health", "/api/v1/health/ready", "/api/v1/metrics", "/health", "/metrics"})
 
@@ -81,19 +81,22 @@ class HttpMetricsMiddleware:
         remarkable = status >= _SERVER_ERROR or duration_s > self._slow_s
         if not remarkable and (route in _QUIET or not self._access_log):
             return
-        event: dict[str, Any] = {
-            "method": method,
-            "path": scope["path"],
-            "route": route,
-            "status": status,
-            "duration_ms": round(duration_s * 1000, 3),
-            "client": (scope.get("client") or (None,))[0],
-            "sql": _sql(current()),
-        }
-        if remarkable:
-            log.warning("request.finished", **event)
-        else:
-            log.info("request.finished", **event)
+        client = scope.get("client")
+        correlation = current()
+        emit(
+            logging.WARNING if remarkable else logging.INFO,
+            __name__,
+            "request.finished",
+            {
+                "method": method,
+                "path": scope["path"],
+                "route": route,
+                "status": status,
+                "duration_ms": round(duration_s * 1000, 3),
+                "client": client[0] if client else None,
+                "sql": _NO_SQL if correlation is None or correlation.trail is None else correlation.trail.sql_summary(),
+            },
+        )
 
 
 class _Exchange:
@@ -161,7 +164,3 @@ class _Exchange:
         correlation = current()
         if correlation is not None:
             correlation.overhead_s += perf_counter() - ended
-
-
-def _sql(correlation: Correlation | None) -> dict[str, Any] | None:
-    return trail_of(correlation).sql_summary() if correlation is not None else None

@@ -8,20 +8,29 @@ import logging
 import os
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable, MutableMapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Final, TextIO
+from typing import Any, Final, cast
 
 import orjson
 import structlog
 
-from app.correlation import current
-from app.telemetry.scrub import scrub
+from app.correlation import Correlation, current
+from app.telemetry.log_sink import DescriptorSink, Sink, StreamSink, SupportsWrite
+from app.telemetry.scrub import may_hold_secret, scrub, scrub_pair
 from app.utils.metrics import hook_failed
 
-EventDict = MutableMapping[str, Any]
+_LEVELS: Final = {
+    logging.DEBUG: "debug",
+    logging.INFO: "info",
+    logging.WARNING: "warning",
+    logging.ERROR: "error",
+    logging.CRITICAL: "critical",
+}
+_INT_LIMIT: Final = 2**63
+_MAX_DEPTH: Final = 8
 
 # What a LogRecord always has; the rest of its attributes came through `extra`.
 _RECORD_KEYS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -37,35 +46,24 @@ _QUIET: Final = (
 )
 
 
-def configure_logging(service: str, level: str = "info", stream: TextIO | None = None) -> None:
-    """Send every log line of this process to `stream` as JSON, one object a line.
+def configure_logging(service: str, level: str = "info", stream: SupportsWrite | Sink | None = None) -> None:
+    """Send every log line of this process to one place as JSON, one object a line.
 
     Args:
         service: `api`, `worker` or `beat`.
         level: least level that is written.
-        stream: standard output unless given.
+        stream: a text stream or a sink in place of standard output.
     """
-    target = stream or sys.stdout
     threshold = logging.getLevelNamesMapping()[level.upper()]
-    schema = Schema(service)
-
-    def write(event: EventDict) -> None:
-        try:
-            line = schema.render(event)
-            target.write(line)
-            target.flush()
-        except Exception:  # noqa: BLE001 - a full disk or a closed pipe must not stop a request
-            hook_failed("log_write")
-
+    _writer.configure(service, threshold, _sink_for(stream))
     structlog.configure(
         processors=[structlog.stdlib.add_log_level, structlog.processors.format_exc_info],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=_loggers(write),
+        logger_factory=_StructlogLogger,
         cache_logger_on_first_use=False,
     )
-    handler = _Handler(write)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [_Handler()]
     root.setLevel(threshold)
     for name in list(logging.Logger.manager.loggerDict):
         logger = logging.getLogger(name)
@@ -79,36 +77,127 @@ def configure_logging(service: str, level: str = "info", stream: TextIO | None =
     threading.excepthook = _thread_excepthook
 
 
-class Schema:
-    """Adds what every line bears and renders it."""
+def emit(level: int, logger: str, event: str, fields: Mapping[str, Any]) -> None:
+    """Write a line without structlog's chain, for what is told of every request.
 
-    def __init__(self, service: str) -> None:
-        self._service = service
+    Args:
+        level: as in `logging`.
+        logger: dotted name.
+        event: what happened.
+        fields: values that JSON has a word for, or whose text will do.
+    """
+    if level >= _writer.threshold:
+        _writer.write(_LEVELS.get(level, "info"), logger, event, fields)
 
-    def render(self, event: EventDict) -> str:
-        """Return the line for `event`, newline included. Values that JSON has no word for are told as text."""
-        line: dict[str, Any] = {
-            "timestamp": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            "level": event.pop("level", "info"),
-            "logger": event.pop("logger", "app"),
-            "event": scrub(str(event.pop("event", ""))),
-            "service": self._service,
-            "pid": os.getpid(),
-        }
-        correlation = current()
-        if correlation is not None:
-            line["request_id"] = correlation.request_id
-            line["trace_id"] = correlation.trace_id
-            if correlation.task_id is not None:
-                line["task_id"] = correlation.task_id
-                line["task"] = correlation.name
-                line["root_id"] = correlation.root_id
-                if correlation.parent_id is not None:
-                    line["parent_id"] = correlation.parent_id
-                line["attempt"] = correlation.attempt
-        for key, value in event.items():
-            line.setdefault(key, scrub(value) if isinstance(value, str) else value)
-        return orjson.dumps(line, default=_as_text, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE).decode()
+
+def drain(timeout_s: float = 1.0) -> None:
+    """Wait until lines that could not be written at once are out."""
+    _writer.sink.drain(timeout_s)
+
+
+_own_sinks: dict[int, DescriptorSink] = {}
+
+
+def _sink_for(stream: SupportsWrite | Sink | None) -> Sink:
+    if isinstance(stream, DescriptorSink | StreamSink):
+        return stream
+    if stream is not None:
+        return StreamSink(cast("SupportsWrite", stream))
+    try:
+        fd = sys.__stdout__.fileno() if sys.__stdout__ is not None else 1
+        if fd not in _own_sinks:
+            _own_sinks[fd] = DescriptorSink(fd)
+        return _own_sinks[fd]
+    except (OSError, ValueError):
+        return StreamSink(sys.stdout)
+
+
+class _Writer:
+    """Adds what every line bears, renders it and hands it to the sink."""
+
+    def __init__(self) -> None:
+        self.threshold = logging.INFO
+        self.sink: Sink = StreamSink(sys.stderr)
+        self._service = "unknown"
+        self._second = 0
+        self._prefix = ""
+
+    def configure(self, service: str, threshold: int, sink: Sink) -> None:
+        self._service, self.threshold, self.sink = service, threshold, sink
+
+    def write(self, level: str, logger: str, event: str, fields: Mapping[str, Any]) -> None:
+        try:
+            line: dict[str, Any] = {
+                "timestamp": self._now(),
+                "level": level,
+                "logger": logger,
+                "event": event,
+                "service": self._service,
+                "pid": os.getpid(),
+            }
+            correlation = current()
+            if correlation is not None:
+                line["request_id"] = correlation.request_id
+                line["trace_id"] = correlation.trace_id
+                if correlation.task_id is not None:
+                    _add_task(line, correlation)
+            for key, value in fields.items():
+                if key not in line:
+                    line[key] = value
+            self.sink.write(_render(line))
+        except Exception:  # noqa: BLE001 - nothing that is logged may break what logs it
+            hook_failed("log_write")
+
+    def _now(self) -> str:
+        """Return the time in UTC with microseconds; the part before them is made once a second."""
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second
+        return f"{self._prefix}.{int((now - second) * 1_000_000):06d}Z"
+
+
+_writer = _Writer()
+
+
+def _add_task(line: dict[str, Any], correlation: Correlation) -> None:
+    line["task_id"] = correlation.task_id
+    line["task"] = correlation.name
+    line["root_id"] = correlation.root_id
+    if correlation.parent_id is not None:
+        line["parent_id"] = correlation.parent_id
+    line["attempt"] = correlation.attempt
+
+
+def _render(line: dict[str, Any]) -> bytes:
+    """Return the line as JSON with a newline. Only a line that may hold a secret is looked at value by value."""
+    try:
+        rendered = orjson.dumps(line, default=_as_text, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:
+        # A key that is no text, a lone surrogate, a number past 64 bits, a circle.
+        return orjson.dumps(_plain(line, 0), option=orjson.OPT_APPEND_NEWLINE)
+    if may_hold_secret(rendered):
+        return orjson.dumps(_plain(orjson.loads(rendered), 0), option=orjson.OPT_APPEND_NEWLINE)
+    return rendered
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """Return `value` in what JSON has words for, scrubbed."""
+    if isinstance(value, bool | float) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < _INT_LIMIT else str(value)
+    if depth < _MAX_DEPTH and isinstance(value, Mapping):
+        return {_clean(str(key)): scrub_pair(str(key), _plain(each, depth + 1)) for key, each in value.items()}
+    if depth < _MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each, depth + 1) for each in value]
+    return scrub(_clean(str(value)))
+
+
+def _clean(text: str) -> str:
+    """Return `text` as UTF-8 can hold it."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def format_exception(error: BaseException) -> str:
@@ -117,23 +206,17 @@ def format_exception(error: BaseException) -> str:
 
 
 def _as_text(value: Any) -> str:
-    return scrub(str(value))
+    return str(value)
 
 
-def _loggers(write: Callable[[EventDict], None]) -> Callable[..., "_Sink"]:
-    return lambda *args: _Sink(str(args[0]) if args else "app", write)
-
-
-class _Sink:
+class _StructlogLogger:
     """What structlog calls at the end of its chain."""
 
-    def __init__(self, name: str, write: Callable[[EventDict], None]) -> None:
-        self._name = name
-        self._write = write
+    def __init__(self, *args: Any) -> None:
+        self._name = str(args[0]) if args else "app"
 
-    def msg(self, /, **event: Any) -> None:
-        event["logger"] = self._name
-        self._write(event)
+    def msg(self, /, event: Any = "", level: str = "info", **fields: Any) -> None:
+        _writer.write(level, self._name, str(event), fields)
 
     debug = info = warning = error = critical = exception = log = msg
 
@@ -141,20 +224,13 @@ class _Sink:
 class _Handler(logging.Handler):
     """Takes the standard library's records into the schema."""
 
-    def __init__(self, write: Callable[[EventDict], None]) -> None:
-        super().__init__()
-        self._write = write
-
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            event: dict[str, Any] = {
-                key: value for key, value in vars(record).items() if key not in _RECORD_KEYS and key != "data"
-            }
-            event |= {"level": record.levelname.lower(), "logger": record.name, "event": record.getMessage()}
+            fields = {key: value for key, value in vars(record).items() if key not in _RECORD_KEYS}
             if record.exc_info and record.exc_info[1] is not None:
-                event["exception"] = format_exception(record.exc_info[1])
-            self._write(event)
-        except Exception:  # noqa: BLE001 - as above
+                fields["exception"] = format_exception(record.exc_info[1])
+            _writer.write(record.levelname.lower(), record.name, record.getMessage(), fields)
+        except Exception:  # noqa: BLE001 - a record whose arguments don't fit its message
             hook_failed("log_record")
 
 

@@ -1,42 +1,91 @@
 """Takes secrets out of free text before it reaches a log."""
 
 import re
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 MASK: Final = "[scrubbed]"
 
-_RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
-    # user:password@ in any URL or DSN.
+_rules: list[tuple[re.Pattern[str], str]] = [
+    # user:password@ in any URL or DSN, and a token alone where a user would stand.
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/@:'\"]*:[^\s/@'\"]*@"), rf"\1{MASK}@"),
-    # Authorization: Bearer x, authorization='Basic x'.
-    (re.compile(r"(?i)\b(authorization|cookie|set-cookie)(['\"]?\s*[:=]\s*['\"]?)[^\r\n'\"]+"), rf"\1\2{MASK}"),
+    # Authorization: Bearer x, 'authorization': 'Basic x', cookie=x: to the end of the line or of the quotes.
+    (
+        re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(['\"]?\s*[:=,]\s*b?['\"]?)[^\r\n'\"]+"),
+        rf"\1\2{MASK}",
+    ),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {MASK}"),
-    # password=x, access_token: "x", "api_key": "x".
+    # password=x, access_token: "x", "api_key": "x", --password x.
     (
         re.compile(
-            r"(?i)\b([a-z0-9_-]*(?:password|passwd|secret|token|api_?key|pgpassword))"
-            r"(['\"]?\s*[:=]\s*['\"]?)(?!\s)[^\s,;&'\")}\]]+"
+            r"(?i)\b([a-z0-9_.-]*(?:password|passwd|secret|token|api[_-]?key)s?)"
+            r"(['\"]?\s*(?:=>|[:=])\s*b?)(?:\"[^\"\r\n]*\"?|'[^'\r\n]*'?|[^\s,;&'\")}\]]+)"
         ),
         rf"\1\2{MASK}",
     ),
     # Tokens that name themselves: GitHub's, GitLab's, Slack's, and JSON web tokens.
-    (re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,})"), MASK),
+    (re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{10,}|github_pat_[A-Za-z0-9_]{10,}|glpat-[A-Za-z0-9_-]{10,})"), MASK),
     (re.compile(r"\bxox[abeprs]-[A-Za-z0-9-]{10,}"), MASK),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"), MASK),
-    # PostgreSQL tells the values of a violated key.
-    (re.compile(r"(DETAIL:\s+(?:Key|Failing row)[^=\n]*?)(?:=\(|contains \().*"), rf"\1={MASK}"),
+    # PostgreSQL tells the values of a violated key, and of a whole row.
+    (re.compile(r"(?i)(\bKey \([^)]*\)=)\(.*?\)(?=\s|\.|$)"), rf"\1({MASK})"),
+    (re.compile(r"(?i)(\bFailing row contains )\(.*\)"), rf"\1({MASK})"),
+    # E-mail addresses; not the user of an ssh URL.
+    (re.compile(r"(?<![\w.+/-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"), MASK),
+]
+
+_has_own_patterns = False
+
+# Cheap test first: a text with none of these, in lower case, needs no rule.
+_HINTS: Final = (
+    "://", "authorization", "cookie", "bearer", "basic", "passw", "secret", "token", "key", "_pat_", "glpat-", "xox",
+    "eyj", "failing row", "@",
+)  # fmt: skip
+_HINTS_BYTES: Final = tuple(hint.encode() for hint in _HINTS)
+_GITHUB: Final = re.compile("gh[pousr]_")
+_GITHUB_BYTES: Final = re.compile(b"gh[pousr]_")
+
+# Keys whose values are secrets whatever they look like.
+_SECRET_KEY: Final = re.compile(
+    r"(?i)(?:^|[_-])(?:password|passwd|pwd|secret|token|api[_-]?key|authorization|cookie|credentials?|private[_-]?key|dsn)s?$"
 )
 
-# Cheap test first: a text with none of these needs no rule.
-_HINT: Final = re.compile(
-    r"(?i)://|auth|cookie|bearer|basic|passw|secret|token|api_?key|gh[pousr]_|github_pat|glpat|xox|eyJ|DETAIL"
-)
+
+def may_hold_secret(line: bytes) -> bool:
+    """Tell whether any rule could apply to a rendered line."""
+    if _has_own_patterns:
+        return True
+    lower = line.lower()
+    for hint in _HINTS_BYTES:
+        if hint in lower:
+            return True
+    return _GITHUB_BYTES.search(line) is not None
 
 
 def scrub(text: str) -> str:
     """Return `text` with what looks like a secret masked."""
-    if _HINT.search(text) is None:
+    lower = text.lower()
+    if not _has_own_patterns and not any(hint in lower for hint in _HINTS) and _GITHUB.search(text) is None:
         return text
-    for pattern, replacement in _RULES:
+    for pattern, replacement in _rules:
         text = pattern.sub(replacement, text)
     return text
+
+
+def scrub_pair(key: str, value: Any) -> Any:
+    """Return `value`, or the mask where `key` says that it is a secret."""
+    if isinstance(value, str) and value and _SECRET_KEY.search(key):
+        return MASK
+    return value
+
+
+def add_patterns(patterns: Iterable[str]) -> None:
+    """Mask what these regular expressions match, too: a team knows its own secrets.
+
+    Raises:
+        re.error: a pattern that is none.
+    """
+    global _has_own_patterns  # noqa: PLW0603 - set once, at start
+    own = [(re.compile(pattern), MASK) for pattern in patterns]
+    _rules.extend(own)
+    _has_own_patterns = _has_own_patterns or bool(own)

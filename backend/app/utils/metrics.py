@@ -47,6 +47,11 @@ FAILURES = Counter(
     "commandcenter_observability_failures_total", "Hooks that failed and let the request pass.", ["hook"]
 )
 
+# Written by telemetry/log_sink.py; read by golden-signals.
+LOG_LINES_DROPPED = Counter(
+    "commandcenter_log_lines_dropped_total", "Log lines that could not be written: a full disk, a pipe nobody reads."
+)
+
 # --- Database. Written by telemetry/sql.py, read by database-performance and its alerts.
 # operation: SELECT INSERT UPDATE DELETE COPY, or OTHER.
 DB_QUERY_DURATION = Histogram(

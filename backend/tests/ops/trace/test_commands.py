@@ -152,6 +152,29 @@ def test_safe_text_is_safe_and_keeps_what_can_be_seen(value):
     assert made == value or not value.isprintable()
 
 
+def test_many_rows_are_cut_and_say_how_to_see_all(logs):
+    """A chatty task must not scroll its own error off the screen."""
+    write(logs, *(line(f"event-{number:03d}") for number in range(60)))
+    shown = run("trace", "r", "--logs", logs).stdout
+    assert "event-049" in shown
+    assert "event-050" not in shown
+    assert "10 more: --full" in shown
+    assert "event-059" in run("trace", "r", "--full", "--logs", logs).stdout
+
+
+def test_short_sql_keeps_table_and_condition():
+    """Which columns hardly ever tells one statement from another; which table and which rows does."""
+    columns = ", ".join(f"repositories.column_{number}" for number in range(30))
+    made = text.short_sql(f"SELECT {columns}\nFROM repositories WHERE repositories.id = $1", 96)
+    assert len(made) <= 96
+    assert made.endswith("… FROM repositories WHERE repositories.id = $1")
+
+
+@given(st.text(), st.integers(30, 120))
+def test_short_sql_is_never_longer_than_asked(statement, limit):
+    assert len(text.short_sql(statement, limit)) <= limit
+
+
 def test_the_same_failure_is_one_row_with_its_last_id(logs):
     """Told by fingerprint, most recent first, with an ID to go on with."""
     write(

@@ -33,6 +33,7 @@ class Correlation:
     `scope`: the ASGI scope of a request; its route is matched later than the request begins.
     `trail`: telemetry/trail.py's, once there is something to note.
     `queue`: where a task's message came from.
+    `is_answered`: whether the first line of the response went out.
     """
 
     kind = "http"
@@ -47,6 +48,7 @@ class Correlation:
     scope: MutableMapping[str, Any] | None = None
     trail: Any = None
     queue: str | None = None
+    is_answered = False
 
     # Whether the ID was made here, and so is a UUIDv7.
     _is_fresh = False

@@ -68,7 +68,8 @@ class CorrelationMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request with its ID as the current one."""
-        if scope["type"] not in _OBSERVED:
+        kind = scope["type"]
+        if kind not in _OBSERVED:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
@@ -77,6 +78,7 @@ class CorrelationMiddleware:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] in _STARTS:
+                correlation.is_answered = True
                 headers = message.get("headers") or ()
                 for name, _ in headers:
                     if len(name) == _HEADER_LENGTH and bytes(name).lower() == HEADER:
@@ -89,7 +91,7 @@ class CorrelationMiddleware:
         token = activate(correlation)
         try:
             correlation.overhead_s += perf_counter() - started
-            if scope["type"] == "websocket":
+            if kind == "websocket":
                 await self._app(scope, receive, _Refusal(scope, send_with_id).send)
             else:
                 await self._app(scope, receive, send_with_id)

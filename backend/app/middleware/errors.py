@@ -6,7 +6,7 @@ import orjson
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.correlation import request_id
+from app.correlation import Correlation, current, request_id
 from app.errors import PROBLEM_MEDIA_TYPE, AppError, error_type, fingerprint, problem
 from app.telemetry.logs import format_exception
 from app.telemetry.route import route_template
@@ -34,25 +34,31 @@ class ErrorBoundaryMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
+        correlation = current()
+        if correlation is None:
+            # The layer is switched off: nobody else keeps an eye on how far the answer is.
+            correlation = Correlation("")
+            send = _watched(send, correlation)
         try:
-            await self._app(scope, receive, watched_send)
+            await self._app(scope, receive, send)
         except Exception as error:
             if is_client_gone(error):
                 raise
             record_error(scope, 500, error)
-            if started:
+            if correlation.is_answered:
                 # Half an answer is out. Breaking off is the only honest end: the server closes the connection.
                 raise
             body, headers = problem_response(500)
             await send({"type": "http.response.start", "status": 500, "headers": headers})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def _watched(send: Send, correlation: Correlation) -> Send:
+    async def watched_send(message: Message) -> None:
+        correlation.is_answered = correlation.is_answered or message["type"] == "http.response.start"
+        await send(message)
+
+    return watched_send
 
 
 def is_client_gone(error: BaseException) -> bool:

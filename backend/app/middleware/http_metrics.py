@@ -8,12 +8,13 @@ import logging
 from time import perf_counter
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.correlation import current
 from app.telemetry.logs import emit
+from app.telemetry.publisher import add_source, keep_publishing
 from app.telemetry.route import route_template
 from app.telemetry.trail import Trail
 from app.utils.metrics import (
@@ -34,6 +35,18 @@ _NO_SQL: Final = Trail().sql_summary()
 _QUIET: Final = frozenset({"/api/v1/health", "/api/v1/health/ready", "/api/v1/metrics", "/health", "/metrics"})
 
 
+# Of the whole process. Counted by the event loop's thread alone.
+_in_progress: Final = dict.fromkeys((*METHODS, OTHER_METHOD), 0)
+
+
+def _publish_in_progress() -> None:
+    for method, count in _in_progress.items():
+        HTTP_IN_PROGRESS.labels(method).set(count)
+
+
+add_source(_publish_in_progress)
+
+
 class HttpMetricsMiddleware:
     """Pure ASGI, inside the correlation, outside the error boundary.
 
@@ -48,15 +61,17 @@ class HttpMetricsMiddleware:
         self._access_log = access_log
         self._slow_s = slow_ms / 1000
         self.children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self.in_progress: dict[str, Gauge] = {
-            method: HTTP_IN_PROGRESS.labels(method) for method in (*METHODS, OTHER_METHOD)
-        }
+        self._is_publishing = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Time one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if not self._is_publishing:
+            # Now, and not when it was made: a server may fork in between.
+            self._is_publishing = True
+            keep_publishing()
         exchange = _Exchange(self, scope, send)
         try:
             await self._app(scope, receive, exchange.send)
@@ -104,7 +119,6 @@ class _Exchange:
 
     __slots__ = (
         "_finished",
-        "_in_progress",
         "_layer",
         "_method",
         "_raw_method",
@@ -123,13 +137,9 @@ class _Exchange:
         method: str = scope["method"]
         self._raw_method = method
         self._method = method if method in METHODS else OTHER_METHOD
-        self._in_progress = layer.in_progress[self._method]
+        _in_progress[self._method] += 1
         self._status = 0
         self._finished = False
-        try:
-            self._in_progress.inc()
-        except Exception:  # noqa: BLE001 - never costs a request
-            hook_failed("http_metrics")
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
@@ -150,9 +160,9 @@ class _Exchange:
             return
         self._finished = True
         ended = perf_counter()
+        layer, scope = self._layer, self._scope
+        _in_progress[self._method] -= 1
         try:
-            self._in_progress.dec()
-            layer, scope = self._layer, self._scope
             route = route_template(scope) or UNMATCHED
             key = (self._method, route, status)
             requests, duration = layer.children.get(key) or layer.make_children(key)

@@ -12,7 +12,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from app.telemetry.processes import ProcessesCollector
-from app.utils.metrics import hook_failed, write_overheads
+from app.telemetry.publisher import publish
+from app.utils.metrics import hook_failed
 
 MULTIPROC_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -22,7 +23,7 @@ def render(accept: str) -> tuple[bytes, str]:
 
     With PROMETHEUS_MULTIPROC_DIR set, all processes are added up, and gauges of dead ones are left out.
     """
-    write_overheads()
+    publish()
     encode, content_type = choose_encoder(accept)
     directory = os.environ.get(MULTIPROC_VARIABLE)
     if not directory:

@@ -1,0 +1,1 @@
+"""Repositories: what the team watches."""

@@ -6,7 +6,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: help setup packages up down status test lint fmt
+.PHONY: help setup packages up down status test lint fmt dashboards
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -40,3 +40,6 @@ lint: setup ## Linters, types and layers
 
 fmt: setup ## Put the code into form
 	cd backend && $(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+dashboards: setup ## Write Grafana's dashboards and their recording rules
+	@$(BIN)/commandcenter dashboards build

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from grafana_foundation_sdk.builders import prometheus
+from grafana_foundation_sdk.builders import dashboard, prometheus
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as model
 
 from app.utils.metrics import BUILD_INFO
-from dashboards.library import dashboard
 from dashboards.names import REAL_ALERTS, gauge
 from dashboards.panels import METRICS
 
@@ -54,7 +53,7 @@ def frame(
 def runbook(alert: str) -> Builder[model.DashboardLink]:
     """Return a panel's link to what to do about an alert."""
     link = dashboard.DashboardLink(f"Runbook: {alert}").type(model.DashboardLinkType.LINK)
-    return link.url(f"{RUNBOOKS}/{alert}").target_blank(True)
+    return link.url(f"{RUNBOOKS}/{alert}").target_blank(True).placement(_IN_SIGHT)
 
 
 def logs_source() -> Builder[model.VariableModel]:

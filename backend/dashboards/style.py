@@ -3,9 +3,8 @@
 from enum import StrEnum
 from typing import Final
 
+from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.dashboard import Threshold, ThresholdsMode
-
-from dashboards.library import dashboard
 
 ThresholdsConfig = dashboard.ThresholdsConfig
 

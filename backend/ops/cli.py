@@ -2,6 +2,7 @@
 
 import typer
 
+from ops import dashboards
 from ops.stack import commands as stack
 from ops.trace import commands as trace
 
@@ -18,6 +19,7 @@ cli.command("status")(stack.status)
 cli.command("demo")(trace.demo)
 cli.command("trace")(trace.trace)
 cli.command("errors")(trace.errors)
+cli.add_typer(dashboards.cli, name="dashboards")
 
 
 def main() -> None:

@@ -34,6 +34,7 @@ class Correlation:
     `trail`: telemetry/trail.py's, once there is something to note.
     `queue`: where a task's message came from.
     `is_answered`: whether the first line of the response went out.
+    `wants_trail`: whether somebody who may asked for the trail, however the request ends.
     """
 
     kind = "http"
@@ -49,6 +50,7 @@ class Correlation:
     trail: Any = None
     queue: str | None = None
     is_answered = False
+    wants_trail = False
 
     # Whether the ID was made here, and so is a UUIDv7.
     _is_fresh = False

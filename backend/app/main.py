@@ -68,7 +68,11 @@ def _outermost(settings: Settings) -> list[Middleware]:
     if not settings.correlation_enabled:
         return []
     return [
-        Middleware(CorrelationMiddleware, trust=Trust(settings.request_id_trust)),
+        Middleware(
+            CorrelationMiddleware,
+            trust=Trust(settings.request_id_trust),
+            trail_secret=settings.secret_key.get_secret_value(),
+        ),
         Middleware(HttpMetricsMiddleware, slow_ms=settings.slow_request_ms),
     ]
 

@@ -11,12 +11,15 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.correlation import Correlation, activate, bind, deactivate, for_request, is_valid_id, sanitize_id
+from app.telemetry.trail import asks_for_trail
 from app.utils.metrics import hook_failed, note_overhead
 
 log = structlog.get_logger(__name__)
 
 HEADER: Final = b"x-request-id"
+TRAIL_HEADER: Final = b"x-trail-token"
 _STARTS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+_WANTED: Final = frozenset({HEADER, b"traceparent", b"tracestate", TRAIL_HEADER})
 _OBSERVED: Final = frozenset({"http", "websocket"})
 _HEADER_LENGTH: Final = len(HEADER)
 
@@ -60,11 +63,13 @@ class CorrelationMiddleware:
     Args:
         app: the next layer.
         trust: whose ID is believed.
+        trail_secret: what a header that asks for the trail is signed with; empty: nobody may ask.
     """
 
-    def __init__(self, app: ASGIApp, *, trust: Trust) -> None:
+    def __init__(self, app: ASGIApp, *, trust: Trust, trail_secret: str = "") -> None:
         self._app = app
         self._trust = trust
+        self._trail_secret = trail_secret
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request with its ID as the current one."""
@@ -107,7 +112,7 @@ class CorrelationMiddleware:
         found = None
         try:
             for name, value in scope["headers"]:
-                if name == HEADER or name == b"traceparent" or name == b"tracestate":  # noqa: PLR1714 - twice as fast
+                if name in _WANTED:
                     found = [*(found or ()), (name, value)]
             correlation = Correlation.fresh() if found is None else self._continue(scope, found)
         except Exception:  # noqa: BLE001 - a request without its client's ID is better than none
@@ -119,8 +124,9 @@ class CorrelationMiddleware:
 
     def _continue(self, scope: Scope, found: list[tuple[bytes, bytes]]) -> Correlation:
         """Return what the client's headers say, as far as they may; an ID that was refused is told in the log."""
-        ids, parents, states = (
-            [value for name, value in found if name == wanted] for wanted in (HEADER, b"traceparent", b"tracestate")
+        ids, parents, states, tokens = (
+            [value for name, value in found if name == wanted]
+            for wanted in (HEADER, b"traceparent", b"tracestate", TRAIL_HEADER)
         )
         client_id, refused = None, None
         # latin-1: there is no byte that it can't read.
@@ -134,6 +140,8 @@ class CorrelationMiddleware:
             parents[0].decode("latin-1") if len(parents) == 1 else None,
             b",".join(states).decode("latin-1") or None,
         )
+        if tokens and self._trail_secret:
+            correlation.wants_trail = asks_for_trail(tokens[0].decode("latin-1"), self._trail_secret)
         if refused is not None:
             with bind(correlation):
                 log.info("request.id_rejected", client_request_id=refused)

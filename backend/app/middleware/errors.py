@@ -11,6 +11,7 @@ from app.errors import PROBLEM_MEDIA_TYPE, AppError, error_type, fingerprint, pr
 from app.telemetry.logs import format_exception
 from app.telemetry.route import route_template
 from app.telemetry.scrub import scrub
+from app.telemetry.trail import trail_of
 from app.utils.metrics import ERRORS, UNMATCHED, bounded, hook_failed
 
 log = structlog.get_logger(__name__)
@@ -66,6 +67,11 @@ def is_client_gone(error: BaseException) -> bool:
     return type(error).__name__ in {"ClientDisconnect", "ClientDisconnected"}
 
 
+def _trail() -> list[dict[str, Any]] | None:
+    correlation = current()
+    return None if correlation is None or correlation.trail is None else trail_of(correlation).steps()
+
+
 def problem_response(
     status: int,
     *,
@@ -103,6 +109,7 @@ def record_error(scope: Scope, status: int, error: BaseException) -> None:
             fingerprint=fingerprint(error),
             reason=scrub(str(error))[:_MAX_REASON] if is_known else None,
             exception=format_exception(error),
+            trail=_trail(),
         )
     except Exception:  # noqa: BLE001 - the answer matters more
         hook_failed("error_boundary")

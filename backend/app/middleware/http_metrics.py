@@ -94,24 +94,24 @@ class HttpMetricsMiddleware:
     def tell(self, scope: Scope, method: str, route: str, status: int, duration_s: float) -> None:
         """Leave the access line."""
         remarkable = status >= _SERVER_ERROR or duration_s > self._slow_s
-        if not remarkable and (route in _QUIET or not self._access_log):
+        correlation = current()
+        wanted = correlation is not None and correlation.wants_trail
+        if not remarkable and not wanted and (route in _QUIET or not self._access_log):
             return
         client = scope.get("client")
-        correlation = current()
-        emit(
-            logging.WARNING if remarkable else logging.INFO,
-            __name__,
-            "request.finished",
-            {
-                "method": method,
-                "path": scope["path"],
-                "route": route,
-                "status": status,
-                "duration_ms": round(duration_s * 1000, 3),
-                "client": client[0] if client else None,
-                "sql": _NO_SQL if correlation is None or correlation.trail is None else correlation.trail.sql_summary(),
-            },
-        )
+        trail = correlation.trail if correlation is not None else None
+        event = {
+            "method": method,
+            "path": scope["path"],
+            "route": route,
+            "status": status,
+            "duration_ms": round(duration_s * 1000, 3),
+            "client": client[0] if client else None,
+            "sql": _NO_SQL if trail is None else trail.sql_summary(),
+        }
+        if (remarkable or wanted) and trail is not None:
+            event["trail"] = trail.steps()
+        emit(logging.WARNING if remarkable else logging.INFO, __name__, "request.finished", event)
 
 
 class _Exchange:

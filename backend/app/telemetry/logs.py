@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Any, Final, cast
 
@@ -20,6 +20,7 @@ import structlog
 from app.correlation import Correlation, current
 from app.telemetry.log_sink import DescriptorSink, Sink, StreamSink, SupportsWrite
 from app.telemetry.scrub import may_hold_secret, scrub, scrub_pair
+from app.telemetry.trail import note_line
 from app.utils.metrics import hook_failed
 
 _LEVELS: Final = {
@@ -29,6 +30,7 @@ _LEVELS: Final = {
     logging.ERROR: "error",
     logging.CRITICAL: "critical",
 }
+_NUMBERS: Final = {name: number for number, name in _LEVELS.items()}
 _INT_LIMIT: Final = 2**63
 _MAX_DEPTH: Final = 8
 
@@ -46,25 +48,34 @@ _QUIET: Final = (
 )
 
 
-def configure_logging(service: str, level: str = "info", stream: SupportsWrite | Sink | None = None) -> None:
+def configure_logging(
+    service: str,
+    level: str = "info",
+    stream: SupportsWrite | Sink | None = None,
+    own_packages: Collection[str] = ("app",),
+) -> None:
     """Send every log line of this process to one place as JSON, one object a line.
 
     Args:
         service: `api`, `worker` or `beat`.
         level: least level that is written.
         stream: a text stream or a sink in place of standard output.
+        own_packages: whose lines below the level go into the trail of the request or task at work.
     """
     threshold = logging.getLevelNamesMapping()[level.upper()]
     _writer.configure(service, threshold, _sink_for(stream))
     structlog.configure(
         processors=[structlog.stdlib.add_log_level, structlog.processors.format_exc_info],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        # What is below the threshold isn't written, but a trail may want it.
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=_StructlogLogger,
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
     root.handlers[:] = [_Handler()]
     root.setLevel(threshold)
+    for package in own_packages:
+        logging.getLogger(package).setLevel(logging.DEBUG)
     for name in list(logging.Logger.manager.loggerDict):
         logger = logging.getLogger(name)
         if logger.handlers and name.partition(".")[0] in {"uvicorn", "celery", "sqlalchemy", "alembic"}:
@@ -86,8 +97,7 @@ def emit(level: int, logger: str, event: str, fields: Mapping[str, Any]) -> None
         event: what happened.
         fields: values that JSON has a word for, or whose text will do.
     """
-    if level >= _writer.threshold:
-        _writer.write(_LEVELS.get(level, "info"), logger, event, fields)
+    _writer.take(level, logger, event, fields)
 
 
 def drain(timeout_s: float = 1.0) -> None:
@@ -125,28 +135,35 @@ class _Writer:
     def configure(self, service: str, threshold: int, sink: Sink) -> None:
         self._service, self.threshold, self.sink = service, threshold, sink
 
-    def write(self, level: str, logger: str, event: str, fields: Mapping[str, Any]) -> None:
+    def take(self, level: int, logger: str, event: str, fields: Mapping[str, Any]) -> None:
+        """Write a line, or note it in the trail where it is below the threshold. Never raises."""
         try:
-            line: dict[str, Any] = {
-                "timestamp": self._now(),
-                "level": level,
-                "logger": logger,
-                "event": event,
-                "service": self._service,
-                "pid": os.getpid(),
-            }
-            correlation = current()
-            if correlation is not None:
-                line["request_id"] = correlation.request_id
-                line["trace_id"] = correlation.trace_id
-                if correlation.task_id is not None:
-                    _add_task(line, correlation)
-            for key, value in fields.items():
-                if key not in line:
-                    line[key] = value
-            self.sink.write(_render(line))
+            if level < self.threshold:
+                note_line(_LEVELS.get(level, "debug"), event, fields)
+            else:
+                self._write(_LEVELS.get(level, "info"), logger, event, fields)
         except Exception:  # noqa: BLE001 - nothing that is logged may break what logs it
             hook_failed("log_write")
+
+    def _write(self, level: str, logger: str, event: str, fields: Mapping[str, Any]) -> None:
+        line: dict[str, Any] = {
+            "timestamp": self._now(),
+            "level": level,
+            "logger": logger,
+            "event": event,
+            "service": self._service,
+            "pid": os.getpid(),
+        }
+        correlation = current()
+        if correlation is not None:
+            line["request_id"] = correlation.request_id
+            line["trace_id"] = correlation.trace_id
+            if correlation.task_id is not None:
+                _add_task(line, correlation)
+        for key, value in fields.items():
+            if key not in line:
+                line[key] = value
+        self.sink.write(_render(line))
 
     def _now(self) -> str:
         """Return the time in UTC with microseconds; the part before them is made once a second."""
@@ -205,6 +222,11 @@ def format_exception(error: BaseException) -> str:
     return scrub("".join(traceback.format_exception(error)).rstrip())
 
 
+def _nearest(level: int) -> int:
+    """Return the known level at or below `level`: libraries make levels of their own."""
+    return max((known for known in _LEVELS if known <= level), default=logging.DEBUG)
+
+
 def _as_text(value: Any) -> str:
     return str(value)
 
@@ -216,7 +238,7 @@ class _StructlogLogger:
         self._name = str(args[0]) if args else "app"
 
     def msg(self, /, event: Any = "", level: str = "info", **fields: Any) -> None:
-        _writer.write(level, self._name, str(event), fields)
+        _writer.take(_NUMBERS.get(level, logging.INFO), self._name, str(event), fields)
 
     debug = info = warning = error = critical = exception = log = msg
 
@@ -229,7 +251,7 @@ class _Handler(logging.Handler):
             fields = {key: value for key, value in vars(record).items() if key not in _RECORD_KEYS}
             if record.exc_info and record.exc_info[1] is not None:
                 fields["exception"] = format_exception(record.exc_info[1])
-            _writer.write(record.levelname.lower(), record.name, record.getMessage(), fields)
+            _writer.take(_nearest(record.levelno), record.name, record.getMessage(), fields)
         except Exception:  # noqa: BLE001 - a record whose arguments don't fit its message
             hook_failed("log_record")
 

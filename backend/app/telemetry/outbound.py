@@ -7,6 +7,7 @@ import httpx
 import structlog
 
 from app.correlation import current
+from app.telemetry.trail import note
 from app.utils.metrics import hook_failed
 
 log = structlog.get_logger(__name__)
@@ -50,11 +51,13 @@ class CorrelatedTransport(httpx.BaseTransport):
 
     @staticmethod
     def _tell(request: httpx.Request, started: float, **outcome: object) -> None:
+        duration_s = time.perf_counter() - started
         log.info(
             "outbound.finished",
             method=request.method,
             host=request.url.host,
             path=request.url.path,
-            duration_ms=round((time.perf_counter() - started) * 1000, 3),
+            duration_ms=round(duration_s * 1000, 3),
             **outcome,
         )
+        note("outbound", f"{request.method} {request.url.host}{request.url.path}", duration_s, outcome)

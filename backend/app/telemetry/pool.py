@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import AsyncAdaptedQueuePool, QueuePool, event
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection
 
+from app.telemetry.trail import note
 from app.utils.metrics import (
     DB_POOL_CONNECTIONS,
     DB_POOL_MAX,
@@ -15,6 +16,9 @@ from app.utils.metrics import (
     DB_POOL_WAIT,
     hook_failed,
 )
+
+# A free connection is had in microseconds; a longer wait belongs to the story.
+_WORTH_A_STEP_S: Final = 0.001
 
 
 def _timed(connect: Callable[[], PoolProxiedConnection]) -> PoolProxiedConnection:
@@ -25,7 +29,10 @@ def _timed(connect: Callable[[], PoolProxiedConnection]) -> PoolProxiedConnectio
         DB_POOL_TIMEOUTS.inc()
         raise
     finally:
-        DB_POOL_WAIT.observe(perf_counter() - started)
+        waited_s = perf_counter() - started
+        DB_POOL_WAIT.observe(waited_s)
+        if waited_s > _WORTH_A_STEP_S:
+            note("wait", "a database connection", waited_s)
 
 
 class MeasuredQueuePool(QueuePool):

@@ -152,10 +152,10 @@ class SqlAttribution:
     # --- time
 
     def _after_execute(
-        self, connection: Connection, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
+        self, connection: Connection, cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
     ) -> None:
         try:
-            self._observe(connection, statement)
+            self._observe(connection, statement, cursor.rowcount)
         except Exception:  # noqa: BLE001 - the result is there already
             hook_failed("sql_timing")
 
@@ -167,7 +167,7 @@ class SqlAttribution:
             hook_failed("sql_timing")
 
     @staticmethod
-    def _observe(connection: Connection, statement: str) -> None:
+    def _observe(connection: Connection, statement: str, rows: int | None = None) -> None:
         started = connection.info.pop(_STARTED, None)
         if started is None:
             return
@@ -177,7 +177,7 @@ class SqlAttribution:
         _DURATION[operation if operation in _OPERATIONS else "OTHER"].observe(ended - started)
         correlation = current()
         if correlation is not None:
-            trail_of(correlation).add_statement(bare, ended - started)
+            trail_of(correlation).add_statement(bare, ended - started, rows)
             correlation.overhead_s += perf_counter() - ended
 
 

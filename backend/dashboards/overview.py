@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from app.utils.metrics import ALERTS_RECEIVED, BUILD_INFO, CELERY_QUEUE_DEPTH, REPOSITORY_OPERATIONS
@@ -24,65 +25,7 @@ def build() -> Dashboard:
         "CommandCenter: overview",
         "Is the system well? If not, the panel that is red says which of the other dashboards to open.",
         [
-            up("API", "Whether every API target answers Prometheus.", 'min(up{service="api"})').links(
-                [runbook("ScrapeTargetDown")]
-            ),
-            number(
-                "Workers",
-                "Celery workers that answer Prometheus. None: syncs queue up and nothing runs them.",
-                'count(up{service="worker"} == 1) or vector(0)',
-                Unit.COUNT,
-                red_below(1),
-            ).links([runbook("CeleryWorkerDown")]),
-            up("PostgreSQL", "Whether the exporter can log in to the database.", "min(pg_up)").links(
-                [runbook("PostgresDown")]
-            ),
-            number(
-                "Firing alerts",
-                "Alerts that fire by Prometheus's word, also those that only are recorded. The table below names them.",
-                f"count(ALERTS{{{REAL_ALERTS}}}) or vector(0)",
-                Unit.COUNT,
-                red_from(1),
-            ),
-            number(
-                "Error ratio",
-                "Requests answered with a 5xx, of all that are traffic. Open error-tracking when it is not green.",
-                error_ratio(),
-                Unit.RATIO,
-                rising(ERROR_RATIO),
-                empty=NO_TRAFFIC,
-            ).links([runbook("HighErrorRate")]),
-            number(
-                "Latency p95",
-                "19 of 20 requests of the last five minutes were answered faster. Open golden-signals when slow.",
-                quantile(0.95, LATENCY_OF_ALL),
-                Unit.SECONDS,
-                rising(LATENCY_S),
-                empty=NO_TRAFFIC,
-            ).links([runbook("SlowAPIResponses")]),
-            number(
-                "Database connections",
-                "Connections of the server that are taken. Open database-performance when they run out.",
-                parts.SERVER_CONNECTIONS_USED,
-                Unit.RATIO,
-                rising(USE),
-            ).links([runbook("DatabasePoolExhausted")]),
-            number(
-                "Queue depth",
-                "Tasks that wait in all queues. Open celery-deep-dive when it grows.",
-                f"sum({gauge(CELERY_QUEUE_DEPTH)})",
-                Unit.COUNT,
-                rising(QUEUE_DEPTH),
-            ).links([runbook("CeleryQueueBacklog")]),
-            rows(
-                "Build and release",
-                "Which version runs where. Two versions in one service: a release is under way, or half done.",
-                Unit.COUNT,
-                ["service", "version", "commit"],
-                (f"count by (service, version, commit) ({gauge(BUILD_INFO)})", "targets"),
-            )
-            .span(8)
-            .height(4),
+            *_figures(),
             stacked(
                 graph(
                     "Traffic by status class",
@@ -130,7 +73,14 @@ def build() -> Dashboard:
                 "Processes that started in the time shown. A release starts some; all else is a crash.",
                 "sum(process_start_time_seconds > bool (time() - $__range_s))",
                 Unit.COUNT,
-            ),
+            ).height(8),
+            rows(
+                "Build and release",
+                "Which version runs where. Two versions in one service: a release is under way, or half done.",
+                Unit.COUNT,
+                ["service", "version", "commit"],
+                (f"count by (service, version, commit) ({gauge(BUILD_INFO)})", "targets"),
+            ).span(8),
             graph(
                 "Work on repositories",
                 "What was done to repositories, and how it ended.",
@@ -139,13 +89,70 @@ def build() -> Dashboard:
                     f"sum by (operation, status) (rate({counter(REPOSITORY_OPERATIONS)}[{POINT}]))",
                     "{{operation}} {{status}}",
                 ),
-            ).span(10),
+            ).span(12),
             rows(
                 "Alerts the backend was told of",
                 "Copies that Alertmanager sent in the time shown. None, while alerts fire: the way there is broken.",
                 Unit.COUNT,
                 ["alertname", "severity", "status"],
                 (f"sum by (alertname, severity, status) (increase({counter(ALERTS_RECEIVED)}[{SHOWN}]))", "received"),
-            ).span(10),
+            ).span(12),
         ],
     )
+
+
+def _figures() -> list[stat.Panel]:
+    """The first row: what a look from across the room must tell."""
+    figures = [
+        up("API", "Whether every API target answers Prometheus.", 'min(up{service="api"})').links(
+            [runbook("ScrapeTargetDown")]
+        ),
+        number(
+            "Workers",
+            "Celery workers that answer Prometheus. None: syncs queue up and nothing runs them.",
+            'count(up{service="worker"} == 1) or vector(0)',
+            Unit.COUNT,
+            red_below(1),
+        ).links([runbook("CeleryWorkerDown")]),
+        up("PostgreSQL", "Whether the exporter can log in to the database.", "min(pg_up)").links(
+            [runbook("PostgresDown")]
+        ),
+        number(
+            "Firing alerts",
+            "Alerts that fire by Prometheus's word, also those that only are recorded. The table below names them.",
+            f"count(ALERTS{{{REAL_ALERTS}}}) or vector(0)",
+            Unit.COUNT,
+            red_from(1),
+        ),
+        number(
+            "Error ratio",
+            "Requests answered with a 5xx, of all that are traffic. Open error-tracking when it is not green.",
+            error_ratio(),
+            Unit.RATIO,
+            rising(ERROR_RATIO),
+            empty=NO_TRAFFIC,
+        ).links([runbook("HighErrorRate")]),
+        number(
+            "Latency p95",
+            "19 of 20 requests of the last five minutes were answered faster. Open golden-signals when slow.",
+            quantile(0.95, LATENCY_OF_ALL),
+            Unit.SECONDS,
+            rising(LATENCY_S),
+            empty=NO_TRAFFIC,
+        ).links([runbook("SlowAPIResponses")]),
+        number(
+            "Database connections",
+            "Connections of the server that are taken. Open database-performance when they run out.",
+            parts.SERVER_CONNECTIONS_USED,
+            Unit.RATIO,
+            rising(USE),
+        ).links([runbook("DatabasePoolExhausted")]),
+        number(
+            "Queue depth",
+            "Tasks that wait in all queues. Open celery-deep-dive when it grows.",
+            f"sum({gauge(CELERY_QUEUE_DEPTH)})",
+            Unit.COUNT,
+            rising(QUEUE_DEPTH),
+        ).links([runbook("CeleryQueueBacklog")]),
+    ]
+    return [figure.span(24 // len(figures)) for figure in figures]

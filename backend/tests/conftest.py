@@ -8,6 +8,24 @@ import pytest
 from tests.monitoring_stack import MonitoredSystem, monitored_system
 from tests.services import PostgresServer, create_database, drop_database, postgres_server, redis_server
 from tests.system import System, running_system
+from tests.traffic import make_traffic
+
+_SUMMARY = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def summary(pytestconfig: pytest.Config) -> list[str]:
+    """Lines that stand at the end of a run: what was proven, in figures."""
+    return pytestconfig.stash.setdefault(_SUMMARY, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print those lines."""
+    lines = config.stash.get(_SUMMARY, [])
+    if lines:
+        terminalreporter.section("proven")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +92,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory, _postgres: PostgresServer)
         monitored_system(tmp_path_factory.mktemp("watched"), _postgres, redis) as running,
     ):
         yield running
+
+
+@pytest.fixture(scope="session")
+def lived(watched: MonitoredSystem, tmp_path_factory: pytest.TempPathFactory) -> MonitoredSystem:
+    """The same after requests, syncs and errors of every kind: each series that can be there is there."""
+    make_traffic(watched, tmp_path_factory.mktemp("repositories"))
+    return watched

@@ -2,10 +2,10 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from app.utils.metrics import HTTP_DURATION, HTTP_IN_PROGRESS
+from app.utils.metrics import HTTP_DURATION, HTTP_IN_PROGRESS, LOG_LINES_DROPPED
 from dashboards import parts
 from dashboards.frame import frame, runbook
-from dashboards.names import POINT, TRAFFIC, buckets, error_ratio, gauge, requests, slow_ratio
+from dashboards.names import POINT, TRAFFIC, buckets, counter, error_ratio, gauge, requests, slow_ratio
 from dashboards.panels import graph, heat_map, rows, stacked
 from dashboards.recording import LATENCY, LATENCY_OF_ALL, OVERHEADS, quantile
 from dashboards.style import ERROR_RATIO, LATENCY_S, SLOW_SHARE, USE, Unit, rising
@@ -82,6 +82,12 @@ def build() -> Dashboard:
                 "Time that the layer itself took of a request, over five minutes. Its bound is 1 ms at p99.9.",
                 Unit.SECONDS,
                 *[(quantile(q, OVERHEADS), f"p{q * 100:g}") for q in (0.5, 0.99, 0.999)],
+            ),
+            graph(
+                "Log lines lost",
+                "Lines that could not be written: a full disk, a pipe that nobody reads. Each may be the one you need.",
+                Unit.OPERATIONS,
+                (f"sum by (service) (rate({counter(LOG_LINES_DROPPED)}[{POINT}]))", "{{service}}"),
             ),
         ],
     )

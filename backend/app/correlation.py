@@ -67,6 +67,10 @@ class Correlation:
         correlation._is_fresh = True
         return correlation
 
+    def join(self, trace_id: str, span_id: str, trace_flags: str) -> None:
+        """Take the IDs of a span that somebody else made for this request or run."""
+        self._trace_id, self._span_id, self.trace_flags = trace_id, span_id, trace_flags
+
     @property
     def trace_id(self) -> str:
         """The W3C trace ID. A new UUIDv7 and its trace are one number in two spellings: each leads to the other."""

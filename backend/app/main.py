@@ -25,6 +25,7 @@ from app.middleware.http_metrics import HttpMetricsMiddleware
 from app.middleware.stack import ObservedFastAPI
 from app.repositories.router import router as repositories
 from app.telemetry.logs import configure_logging
+from app.telemetry.opentelemetry import span_source
 from app.utils.metrics import BUILD_INFO
 from app.vault import TokenVault
 
@@ -72,6 +73,7 @@ def _outermost(settings: Settings) -> list[Middleware]:
             CorrelationMiddleware,
             trust=Trust(settings.request_id_trust),
             trail_secret=settings.secret_key.get_secret_value(),
+            span_source=span_source(),
         ),
         Middleware(HttpMetricsMiddleware, slow_ms=settings.slow_request_ms),
     ]

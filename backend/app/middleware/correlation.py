@@ -4,6 +4,7 @@ The outermost middleware: whatever goes wrong inside, the answer bears the ID.
 """
 
 import ipaddress
+from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
@@ -11,6 +12,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.correlation import Correlation, activate, bind, deactivate, for_request, is_valid_id, sanitize_id
+from app.telemetry.opentelemetry import SpanIds
 from app.telemetry.trail import asks_for_trail
 from app.utils.metrics import hook_failed, note_overhead
 
@@ -64,10 +66,19 @@ class CorrelationMiddleware:
         app: the next layer.
         trust: whose ID is believed.
         trail_secret: what a header that asks for the trail is signed with; empty: nobody may ask.
+        span_source: tells the IDs of another tracer's span, so that ours are the same; see telemetry/opentelemetry.py.
     """
 
-    def __init__(self, app: ASGIApp, *, trust: Trust, trail_secret: str = "") -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        trust: Trust,
+        trail_secret: str = "",
+        span_source: Callable[[], SpanIds | None] | None = None,
+    ) -> None:
         self._app = app
+        self._span_source = span_source
         self._trust = trust
         self._trail_secret = trail_secret
 
@@ -115,6 +126,8 @@ class CorrelationMiddleware:
                 if name in _WANTED:
                     found = [*(found or ()), (name, value)]
             correlation = Correlation.fresh() if found is None else self._continue(scope, found)
+            if self._span_source is not None:
+                _join(correlation, self._span_source(), scope)
         except Exception:  # noqa: BLE001 - a request without its client's ID is better than none
             hook_failed("correlation")
             correlation = Correlation.fresh()
@@ -146,6 +159,14 @@ class CorrelationMiddleware:
             with bind(correlation):
                 log.info("request.id_rejected", client_request_id=refused)
         return correlation
+
+
+def _join(correlation: Correlation, span: SpanIds | None, scope: Scope) -> None:
+    """Make our IDs those of the tracer outside of us, and have the one inside of us (FastAPI has one) continue them."""
+    if span is not None:
+        correlation.join(*span)
+    kept = [pair for pair in scope["headers"] if pair[0] != b"traceparent"]
+    scope["headers"] = [*kept, (b"traceparent", correlation.traceparent.encode())]
 
 
 class _Refusal:

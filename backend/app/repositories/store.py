@@ -193,7 +193,8 @@ def queue_due(database: SyncDatabase, interval_s: int, limit: int) -> list[uuid.
             # One that was never synced waits for the request that asks for its first sync, but not for ever.
             .where(
                 ~active,
-                func.coalesce(due_at, Repository.created_at + func.make_interval(secs=interval_s)) <= func.now(),
+                func.coalesce(due_at, Repository.created_at + func.make_interval(0, 0, 0, 0, 0, 0, interval_s))
+                <= func.now(),
             )
             .order_by(Repository.sync_attempted_at.nulls_first())
             .limit(limit)

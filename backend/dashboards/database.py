@@ -14,7 +14,8 @@ from dashboards.style import CACHE_HIT_MIN, DEAD_TUPLES, LATENCY_S, TRANSACTION_
 
 _SECONDS: Final = f"sum by (queryid) (increase(pg_stat_statements_seconds_total[{SHOWN}]))"
 _CALLS: Final = f"sum by (queryid) (increase(pg_stat_statements_calls_total[{SHOWN}]))"
-_TEXT: Final = "* on (queryid) group_left (query) max by (queryid, query) (pg_stat_statements_query_id)"
+# One text each: where it changed, both would match and the whole query would fail.
+_TEXT: Final = "* on (queryid) group_left (query) topk by (queryid) (1, pg_stat_statements_query_id)"
 _CACHE_HIT: Final = (
     f"sum(rate(pg_stat_database_blks_hit[{POINT}]))"
     f" / (sum(rate(pg_stat_database_blks_hit[{POINT}])) + sum(rate(pg_stat_database_blks_read[{POINT}])))"

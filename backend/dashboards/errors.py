@@ -45,7 +45,7 @@ def build() -> Dashboard:
             ).span(6),
             number(
                 "Rollbacks",
-                "Transactions that were rolled back in the time shown. Reads end so too, having nothing to commit: mind a jump.",
+                "Transactions rolled back in the time shown. Reads end so too, having nothing to commit: mind a jump.",
                 f"sum(increase(pg_stat_database_xact_rollback[{SHOWN}]))",
                 Unit.COUNT,
             ).span(6),

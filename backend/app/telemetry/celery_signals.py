@@ -4,15 +4,18 @@ The message bears the ID in headers of its own; a run binds it, whatever the poo
 report (a killed child, a hard time limit) finds it in the message, for no context is set there.
 """
 
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import structlog
+from billiard.exceptions import WorkerLostError
 from celery import Celery, Task, signals
 from celery.exceptions import Retry
 from celery.worker.request import Request
+from prometheus_client import Counter, Histogram
 
 from app.correlation import (
     Correlation,
@@ -28,9 +31,9 @@ from app.correlation import (
     parse_traceparent,
 )
 from app.errors import error_type, fingerprint
-from app.telemetry.logs import format_exception
+from app.telemetry.logs import emit, format_exception
 from app.telemetry.queues import PUBLISHED_AT
-from app.telemetry.trail import trail_of
+from app.telemetry.trail import Trail, trail_of
 from app.utils.metrics import (
     CELERY_FAILURES,
     CELERY_QUEUE_WAIT,
@@ -47,8 +50,13 @@ log = structlog.get_logger(__name__)
 REQUEST_ID: Final = "request_id"
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
+# How often this task was run before, retries and redeliveries together.
+ATTEMPT: Final = "attempt"
+# A run whose process is gone. Its message goes back to the queue.
+LOST: Final = "LOST"
 STATES: Final = ("SUCCESS", "FAILURE", "RETRY", "REVOKED", "REJECTED", "IGNORED")
 _RUN: Final = "commandcenter_run"
+_NO_SQL: Final = Trail().sql_summary()
 
 
 class CorrelatedRequest(Request):
@@ -62,7 +70,11 @@ class CorrelatedRequest(Request):
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Bind the ID while Celery reports a failure, a lost worker among them."""
-        with bind(correlation_of(self._context, self.name)):  # type: ignore[attr-defined]
+        with bind(correlation_of(self._context, self.name)) as correlation:  # type: ignore[attr-defined]
+            error = getattr(exc_info, "exception", None)
+            if isinstance(error, WorkerLostError):
+                # Celery puts the message back and tells nobody: the run would end without a word.
+                _note_lost(self.name, correlation.queue, error)
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
 
@@ -80,8 +92,7 @@ def correlation_of(request: Any, task: str) -> Correlation:
         request: Celery's `Context`, or anything with its attributes.
         task: the task's name.
     """
-    headers = getattr(request, "headers", None) or {}
-    parent = current()
+    headers = request.headers or {}
     made = headers.get(REQUEST_ID)
     if isinstance(made, str) and is_valid_id(made):
         remote = parse_traceparent(str(headers.get(TRACEPARENT, "")))
@@ -89,7 +100,7 @@ def correlation_of(request: Any, task: str) -> Correlation:
         if remote is not None:
             correlation.trace_flags = remote[2]
             correlation.tracestate = headers.get(TRACESTATE)
-    elif parent is not None:
+    elif (parent := current()) is not None:
         # Run on the spot, by .apply() or in eager mode: no message was ever sent.
         correlation = Correlation(parent.request_id, parent.trace_id)
         correlation.trace_flags, correlation.tracestate = parent.trace_flags, parent.tracestate
@@ -97,13 +108,15 @@ def correlation_of(request: Any, task: str) -> Correlation:
         correlation = for_request(None)
     correlation.kind = "task"
     correlation.name = task
-    correlation.task_id = getattr(request, "id", None)
-    correlation.root_id = getattr(request, "root_id", None) or correlation.task_id
-    correlation.parent_id = getattr(request, "parent_id", None)
-    delivery = getattr(request, "delivery_info", None) or {}
-    redelivered = bool(delivery.get("redelivered"))
+    correlation.task_id = request.id
+    correlation.root_id = request.root_id or request.id
+    correlation.parent_id = request.parent_id
+    delivery = request.delivery_info or {}
     correlation.queue = delivery.get("routing_key")
-    correlation.attempt = int(getattr(request, "retries", 0) or 0) + 1 + redelivered
+    attempt = headers.get(ATTEMPT)
+    if not isinstance(attempt, int):
+        attempt = (request.retries or 0) + 1
+    correlation.attempt = attempt + bool(delivery.get("redelivered"))
     return correlation
 
 
@@ -118,6 +131,8 @@ class CelerySignals:
     def __init__(self, queues: Sequence[str], quiet: Collection[str] = ()) -> None:
         self._queues = frozenset(queues)
         self._quiet = frozenset(quiet)
+        self._runs: dict[str, tuple[Histogram, Histogram]] = {}
+        self._ended: dict[tuple[str, str, str], Counter] = {}
 
     def install(self) -> None:
         """Connect the signals. Those of Celery are global, so once a process."""
@@ -145,7 +160,19 @@ class CelerySignals:
             headers[TRACEPARENT] = correlation.traceparent
             if correlation.tracestate:
                 headers[TRACESTATE] = correlation.tracestate
-            log.info("task.sent", sent_task=sender, sent_task_id=headers.get("id"), queue=routing_key)
+            if headers.get("id") == correlation.task_id:
+                # A retry: the same task goes on. Celery would call it its own parent.
+                headers[ATTEMPT] = correlation.attempt + 1
+                headers["parent_id"] = correlation.parent_id
+            else:
+                headers.pop(ATTEMPT, None)
+            emit(
+                logging.INFO,
+                __name__,
+                "task.sent",
+                {"sent_task": sender, "sent_task_id": headers.get("id"), "queue": routing_key},
+            )
+            trail_of(correlation).add("task", f"{sender} {headers.get('id')}", detail=routing_key)
         headers[PUBLISHED_AT] = time.time()
 
     # --- running, in the process (or thread) that does the work
@@ -153,13 +180,16 @@ class CelerySignals:
     def _on_prerun(self, task: Task, **_: Any) -> None:  # type: ignore[type-arg]
         request = task.request
         correlation = correlation_of(request, task.name)
-        started_at = time.time()
-        wait_s = _queue_wait(request, started_at)
-        setattr(request, _RUN, (activate(correlation), correlation, time.perf_counter()))
+        token = activate(correlation)
+        # From here on postrun takes the ID away again, whatever else fails.
+        setattr(request, _RUN, (token, correlation, time.perf_counter()))
+        wait_s = _queue_wait(request)
         if wait_s is not None:
-            CELERY_QUEUE_WAIT.labels(task.name).observe(wait_s)
+            self._histograms(task.name)[0].observe(wait_s)
         self._tell(
-            "task.started", queue=self._queue(), queue_wait_ms=None if wait_s is None else round(wait_s * 1000, 3)
+            correlation,
+            "task.started",
+            {"queue": self._queue(), "queue_wait_ms": None if wait_s is None else round(wait_s * 1000, 3)},
         )
 
     def _on_postrun(self, task: Task, state: str | None = None, **_: Any) -> None:  # type: ignore[type-arg]
@@ -170,14 +200,18 @@ class CelerySignals:
         try:
             duration_s = time.perf_counter() - started
             queue = self._queue()
-            CELERY_TASK_DURATION.labels(task.name).observe(duration_s)
-            CELERY_TASKS.labels(task.name, state if state in STATES else "FAILURE", queue).inc()
+            self._histograms(task.name)[1].observe(duration_s)
+            self._count(task.name, state if state in STATES else "FAILURE", queue)
+            trail = correlation.trail
             self._tell(
+                correlation,
                 "task.finished",
-                state=state,
-                queue=queue,
-                duration_ms=round(duration_s * 1000, 3),
-                sql=trail_of(correlation).sql_summary(),
+                {
+                    "state": state,
+                    "queue": queue,
+                    "duration_ms": round(duration_s * 1000, 3),
+                    "sql": _NO_SQL if trail is None else trail.sql_summary(),
+                },
             )
         finally:
             deactivate(token)
@@ -205,7 +239,8 @@ class CelerySignals:
         run = getattr(sender.request, _RUN, None) if sender is not None else None
         if run is None:
             # The parent reports for a child that is no more: nobody's postrun will count this run.
-            CELERY_TASKS.labels(name, "FAILURE", self._queue()).inc()
+            self._count(name, "FAILURE", self._queue())
+        correlation = current()
         log.error(
             "task.failed",
             state="FAILURE",
@@ -213,20 +248,33 @@ class CelerySignals:
             error_type=error_type(error),
             fingerprint=fingerprint(error),
             exception=format_exception(error),
+            trail=correlation.trail.steps() if correlation is not None and correlation.trail is not None else None,
         )
 
     def _on_revoked(self, sender: Task | None = None, request: Any = None, expired: bool = False, **_: Any) -> None:  # type: ignore[type-arg]
         name = sender.name if sender is not None else "unknown"
         with bind(correlation_of(request, name)):
-            CELERY_TASKS.labels(name, "REVOKED", self._queue()).inc()
+            self._count(name, "REVOKED", self._queue())
             log.warning("task.finished", state="REVOKED", queue=self._queue(), expired=expired)
 
-    def _tell(self, event: str, **fields: Any) -> None:
-        correlation = current()
-        if correlation is not None and correlation.name in self._quiet and fields.get("state") in {None, "SUCCESS"}:
-            log.debug(event, **fields)
-        else:
-            log.info(event, **fields)
+    def _tell(self, correlation: Correlation, event: str, fields: dict[str, Any]) -> None:
+        is_quiet = correlation.name in self._quiet and fields.get("state") in {None, "SUCCESS"}
+        emit(logging.DEBUG if is_quiet else logging.INFO, __name__, event, fields)
+
+    # `labels()` costs more than counting, so each series is looked up once.
+
+    def _histograms(self, task: str) -> tuple[Histogram, Histogram]:
+        found = self._runs.get(task)
+        if found is None:
+            found = self._runs[task] = CELERY_QUEUE_WAIT.labels(task), CELERY_TASK_DURATION.labels(task)
+        return found
+
+    def _count(self, task: str, state: str, queue: str) -> None:
+        key = (task, state, queue)
+        counter = self._ended.get(key)
+        if counter is None:
+            counter = self._ended[key] = CELERY_TASKS.labels(*key)
+        counter.inc()
 
     def _queue(self) -> str:
         """Return the queue that the current run came by, as a bounded label."""
@@ -243,20 +291,33 @@ def initialise_series(app: Celery) -> None:
         CELERY_TASK_DURATION.labels(name)
         CELERY_QUEUE_WAIT.labels(name)
         for queue in app.amqp.queues:
-            for state in ("SUCCESS", "FAILURE", "RETRY", "REVOKED"):
+            for state in ("SUCCESS", "FAILURE", "RETRY", "REVOKED", LOST):
                 CELERY_TASKS.labels(name, state, queue)
 
 
-def _queue_wait(request: Any, started_at: float) -> float | None:
+def _note_lost(task: str, queue: str | None, error: WorkerLostError) -> None:
+    try:
+        kind = bounded("error_type", error_type(error))
+        CELERY_FAILURES.labels(task, kind).inc()
+        ERRORS.labels(task, "500", kind).inc()
+        CELERY_TASKS.labels(task, LOST, queue or "other").inc()
+        log.error(
+            "task.failed", state=LOST, error_type=error_type(error), fingerprint=fingerprint(error), reason=str(error)
+        )
+    except Exception:  # noqa: BLE001 - never costs a task
+        hook_failed("celery_lost")
+
+
+def _queue_wait(request: Any) -> float | None:
     """Return seconds from when the task was to run (its ETA, or else its sending) until now; None if unknown."""
-    published_at = (getattr(request, "headers", None) or {}).get(PUBLISHED_AT)
+    published_at = (request.headers or {}).get(PUBLISHED_AT)
     if not isinstance(published_at, int | float):
         return None
     due = float(published_at)
-    eta = getattr(request, "eta", None)
+    eta = request.eta
     if isinstance(eta, str):
         due = max(due, datetime.fromisoformat(eta).timestamp())
-    return max(0.0, started_at - due)
+    return max(0.0, time.time() - due)
 
 
 def _open(hook: str, receiver: Callable[..., None]) -> Callable[..., None]:

@@ -89,7 +89,7 @@ def configure_logging(
 
 
 def emit(level: int, logger: str, event: str, fields: Mapping[str, Any]) -> None:
-    """Write a line without structlog's chain, for what is told of every request.
+    """Write a line without structlog's chain, for what is told of every request. Below the level it is forgotten.
 
     Args:
         level: as in `logging`.
@@ -97,7 +97,8 @@ def emit(level: int, logger: str, event: str, fields: Mapping[str, Any]) -> None
         event: what happened.
         fields: values that JSON has a word for, or whose text will do.
     """
-    _writer.take(level, logger, event, fields)
+    if level >= _writer.threshold:
+        _writer.take(level, logger, event, fields)
 
 
 def drain(timeout_s: float = 1.0) -> None:

@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     git_max_size_mb: int = Field(2048, ge=1)
     git_ca_file: Path | None = None
     sync_interval_s: int = Field(900, ge=10)
+    sync_retry_s: float = Field(10.0, gt=0, le=60)
+    job_lost_after_s: float = Field(60.0, ge=1, le=600)
     github_api_url: str = "https://api.github.com"
 
     build_commit: str = "unknown"

@@ -4,6 +4,7 @@ That package imports the application's metrics, and nothing here may.
 """
 
 import subprocess
+from importlib.util import find_spec
 from typing import Final
 
 import typer
@@ -27,6 +28,11 @@ def check() -> None:
 
 
 def _run(command: str) -> int:
+    if find_spec("grafana_foundation_sdk") is None:
+        typer.echo(
+            "✗ This needs the packages for development, which are not installed here: run `make setup`.", err=True
+        )
+        return 2
     return subprocess.run(
         [str(python()), "-m", "dashboards", command], cwd=checkout() / "backend", check=False
     ).returncode

@@ -1,6 +1,7 @@
 """What makes the panels move: requests, syncs and errors of every kind that the system knows."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,9 +90,7 @@ def make_traffic(watched: MonitoredSystem, folder: Path) -> None:
 
 
 def _wait_for_a_scrape(watched: MonitoredSystem) -> None:
-    """Wait until each target was scraped, and the rules evaluated, once more."""
-    expression = (
-        'sum(prometheus_rule_group_iterations_total) + sum(count_over_time(up{service=~"api|worker|postgres"}[5m]))'
-    )
-    seen = watched.value(expression) or 0
-    eventually(lambda: (watched.value(expression) or 0) >= seen + 8, what="another scrape")
+    """Wait until each target that tells of traffic was scraped, from now on, and well."""
+    targets = 'up{service=~"api|worker|postgres"}'
+    expression = f"count(timestamp({targets}) > {time.time():.3f} and {targets} == 1)"
+    eventually(lambda: watched.value(expression) == 3, within_s=60, what="another scrape")

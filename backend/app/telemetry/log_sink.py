@@ -37,10 +37,13 @@ class DescriptorSink:
 
     Args:
         fd: what to write to; standard output, usually.
+
+    `dropped`: lines that this sink could not bring out.
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = _without_waiting(fd)
+        self.dropped = 0
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._lock = threading.Lock()
@@ -107,6 +110,7 @@ class DescriptorSink:
                     self._waiting.popleft()
 
     def _drop(self, lines: int) -> None:
+        self.dropped += lines
         with suppress(Exception):
             LOG_LINES_DROPPED.inc(lines)
         hook_failed("log_write")

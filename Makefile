@@ -6,7 +6,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: help setup packages up down status test lint fmt dashboards
+.PHONY: help setup packages up down status test lint fmt bench dashboards
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -43,3 +43,7 @@ fmt: setup ## Put the code into form
 
 dashboards: setup ## Write Grafana's dashboards and their recording rules
 	@$(BIN)/commandcenter dashboards build
+
+bench: packages ## Ours beside the peers, on this machine; BENCH="http sql" runs only those
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r backend/requirements-bench.lock
+	@cd backend && $(BIN)/python -m bench $(BENCH)

@@ -1,32 +1,54 @@
 """The one reader of the environment. `.env.example` lists every setting with a line."""
 
+import ipaddress
+import re
+from collections.abc import Collection
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis import ConnectionPool
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 _SHORTEST_SECRET: Final = 32
+# In lower case, letters alone: `Change-Me_123` is none either.
 _WELL_KNOWN: Final = frozenset(
     {
+        "admin",
+        "apitoken",
+        "changeit",
         "changeme",
-        "secret",
+        "commandcenter",
+        "default",
+        "development",
+        "example",
+        "insecure",
+        "letmein",
         "password",
         "postgres",
-        "admin",
-        "commandcenter",
+        "qwerty",
+        "secret",
+        "secretkey",
         "test",
-        "development",
-        "insecure",
-        "default",
+        "token",
+        "yourapitoken",
+        "yoursecretkey",
     }
 )
+_NOT_LETTER: Final = re.compile(r"[^a-z]")
+# What fits into an Authorization header.
+_HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]*")
+_REDIS: Final = frozenset({"redis", "rediss"})
+_REDIS_DATABASE: Final = re.compile(r"(/[0-9]{0,4})?")
+_A_DAY_S: Final = 86400
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(ValueError):
     """The environment doesn't allow a start; the message says what to set."""
 
 
@@ -59,7 +81,7 @@ class Settings(BaseSettings):
     request_id_trust: str = "all"
     sql_comments: Literal["transaction", "statement", "off"] = "transaction"
     outbound_correlation_hosts: str = "api.github.com"
-    slow_request_ms: float = Field(1000.0, gt=0)
+    slow_request_ms: float = Field(1000.0, gt=0, allow_inf_nan=False)
 
     db_pool_size: int = Field(5, ge=1, le=1000)
     db_pool_overflow: int = Field(5, ge=0, le=1000)
@@ -68,9 +90,9 @@ class Settings(BaseSettings):
     allow_local_repositories: bool = False
     allow_private_addresses: bool = False
     git_timeout_s: float = Field(300.0, gt=0, le=3600)
-    git_max_size_mb: int = Field(2048, ge=1)
+    git_max_size_mb: int = Field(2048, ge=1, le=1024 * 1024)
     git_ca_file: Path | None = None
-    sync_interval_s: int = Field(900, ge=10)
+    sync_interval_s: int = Field(900, ge=10, le=365 * _A_DAY_S)
     sync_retry_s: float = Field(10.0, gt=0, le=60)
     job_lost_after_s: float = Field(60.0, ge=1, le=600)
     github_api_url: str = "https://api.github.com"
@@ -84,6 +106,46 @@ class Settings(BaseSettings):
             raise ValueError("must not be empty")
         return value
 
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql(cls, value: SecretStr) -> SecretStr:
+        driver_url(value.get_secret_value(), "asyncpg")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr) -> SecretStr:
+        parts = _parts(value.get_secret_value(), _REDIS)
+        if parts is None or not _REDIS_DATABASE.fullmatch(parts.path) or not _redis_takes(parts.geturl()):
+            raise ConfigurationError("must read redis://[:password@]host:port/0")
+        return value
+
+    @field_validator("api_token", "metrics_token")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr) -> SecretStr:
+        if not _HEADER_VALUE.fullmatch(value.get_secret_value()):
+            raise ConfigurationError("may hold only visible ASCII characters")
+        return value
+
+    @field_validator("request_id_trust")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        if value.strip().lower() not in {"all", "none"}:
+            try:
+                for part in value.split(","):
+                    ipaddress.ip_network(part.strip())
+            except ValueError:
+                raise ConfigurationError("must be all, none, or networks such as 10.0.0.0/8, comma-separated") from None
+        return value
+
+    @field_validator("github_api_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        parts = _parts(value, {"http", "https"})
+        if parts is None or "@" in parts.netloc or not _HEADER_VALUE.fullmatch(value):
+            raise ConfigurationError("must read https://host, without a user or password")
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
@@ -93,8 +155,8 @@ class Settings(BaseSettings):
     def _production_needs_secrets(self) -> Self:
         if self.environment == "production":
             faults = [fault for name in (*_REQUIRED, *_OPTIONAL) for fault in self._faults_of(name)]
-            password = urlsplit(self.database_url.get_secret_value()).password
-            faults += _faults("the password in DATABASE_URL", unquote(password or ""))
+            password = make_url(self.sqlalchemy_url("asyncpg")).password
+            faults += _faults("the password in DATABASE_URL", str(password or ""))
             if faults:
                 raise ValueError("production refuses to start: " + "; ".join(faults))
         return self
@@ -128,12 +190,39 @@ def driver_url(url: str, driver: Literal["asyncpg", "psycopg"]) -> str:
     """Return a PostgreSQL URL in SQLAlchemy's spelling for one driver.
 
     Raises:
-        ConfigurationError: not a PostgreSQL URL.
+        ConfigurationError: not a PostgreSQL URL, or one that names no database.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.partition("+")[0] not in {"postgresql", "postgres"}:
-        raise ConfigurationError("DATABASE_URL must begin with postgresql://")
-    return f"postgresql+{driver}://{rest}"
+        raise ConfigurationError("must begin with postgresql://")
+    url = f"postgresql+{driver}://{rest}"
+    try:
+        is_right = bool(make_url(url).database)
+    except (ArgumentError, ValueError):
+        # Their messages hold parts of the URL, and so perhaps of the password.
+        is_right = False
+    if not is_right:
+        raise ConfigurationError("must read postgresql://user:password@host:port/name, the password URL-encoded")
+    return url
+
+
+def _parts(url: str, schemes: Collection[str]) -> SplitResult | None:
+    """Return the parts of a URL that has one of these schemes and names a host."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        # Its message may hold the password.
+        return None
+    return parts if parts.scheme in schemes and parts.hostname and port != 0 else None
+
+
+def _redis_takes(url: str) -> bool:
+    try:
+        ConnectionPool.from_url(url)
+    except ValueError:
+        return False
+    return True
 
 
 # What production may not start without, and what it may lack (other parts of the system hold it) but not have weak.
@@ -144,7 +233,7 @@ _OPTIONAL: Final = ("exporter_password", "db_password", "grafana_admin_password"
 def _faults(what: str, value: str) -> list[str]:
     if not value:
         return [f"{what} is missing"]
-    if value.lower() in _WELL_KNOWN or len(set(value)) == 1:
+    if _NOT_LETTER.sub("", value.lower()) in _WELL_KNOWN or len(set(value)) == 1:
         return [f"{what} is a well-known value"]
     return []
 
@@ -167,7 +256,9 @@ def _explain(error: ValueError) -> str:
     if isinstance(error, ValidationError):
         problems.extend(dict(each) for each in error.errors(include_input=False, include_url=False))
     lines = [
-        f"  {'.'.join(str(part) for part in each['loc']).upper() or 'environment'}: {each['msg']}" for each in problems
+        f"  {'.'.join(str(part) for part in each['loc']).upper() or 'environment'}: "
+        f"{each['msg'].removeprefix('Value error, ')}"
+        for each in problems
     ]
     return "\n".join(["The environment is not complete (.env.example lists every setting):", *lines])
 
@@ -187,12 +278,18 @@ class _MigrationSettings(BaseSettings):
 
     database_url: SecretStr
 
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql(cls, value: SecretStr) -> SecretStr:
+        driver_url(value.get_secret_value(), "psycopg")
+        return value
+
 
 def migration_url() -> str:
     """Return DATABASE_URL for a migration.
 
     Raises:
-        ConfigurationError: it is missing.
+        ConfigurationError: it is missing, or no PostgreSQL URL.
     """
     try:
         url = _MigrationSettings().database_url.get_secret_value()  # type: ignore[call-arg]

@@ -15,6 +15,7 @@ from app.database import Database
 from app.dependencies import ServicesDep
 from app.errors import AppError
 from app.heartbeat import ALIVE_WITHIN_S, WORKERS_KEY
+from app.rest import problems
 from app.telemetry.exposition import render, token_accepted
 
 router = APIRouter(tags=["health"])
@@ -69,7 +70,7 @@ async def ready(found: ServicesDep, response: Response) -> Readiness:
     "/metrics",
     summary="Prometheus or OpenMetrics text, by Accept",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}, "application/openmetrics-text": {}}}},
+    responses={200: {"content": {"text/plain": {}, "application/openmetrics-text": {}}}, **problems(401)},
 )
 async def metrics(
     found: ServicesDep,

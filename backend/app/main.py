@@ -17,6 +17,7 @@ from app.database import Database, make_async_engine
 from app.dependencies import Services
 from app.jobs.router import router as jobs
 from app.middleware.auth import TokenMiddleware
+from app.middleware.body_limit import BodyLimitMiddleware
 from app.middleware.correlation import CorrelationMiddleware, Trust
 from app.middleware.errors import ErrorBoundaryMiddleware
 from app.middleware.handlers import install_error_handlers
@@ -24,6 +25,7 @@ from app.middleware.head import HeadMiddleware
 from app.middleware.http_metrics import HttpMetricsMiddleware
 from app.middleware.stack import ObservedFastAPI
 from app.repositories.router import router as repositories
+from app.rest import tell_the_truth
 from app.telemetry.logs import configure_logging
 from app.telemetry.opentelemetry import span_source
 from app.utils.metrics import BUILD_INFO
@@ -50,8 +52,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="Watches over a team's Git repositories, and over itself.",
         middleware=_middleware(settings),
         lifespan=_lifespan(settings),
+        # A path is right or it is not: a redirect would be one more answer that no description knows.
+        redirect_slashes=False,
     )
     install_error_handlers(app)
+    tell_the_truth(app)
     # The guard is TokenMiddleware; this tells OpenAPI's readers of it.
     api = APIRouter(prefix=_API, dependencies=[Security(HTTPBearer(auto_error=False))], max_body_size=_MAX_BODY_BYTES)
     for router in (repositories, jobs, alerts):
@@ -84,6 +89,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
     return [
         Middleware(ErrorBoundaryMiddleware),
         Middleware(TokenMiddleware, token=settings.api_token.get_secret_value(), prefix=_API, open_paths=_OPEN),
+        Middleware(BodyLimitMiddleware, max_bytes=_MAX_BODY_BYTES),
         Middleware(HeadMiddleware),
     ]
 

@@ -9,8 +9,9 @@ from app.dependencies import SessionDep
 from app.jobs import service
 from app.jobs.models import Job, JobStatus
 from app.jobs.schemas import JobOut, JobPage
+from app.rest import NO_NUL, JsonRoute, problems
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
 
 
 @router.get("", summary="What ran, newest first", response_model=JobPage)
@@ -18,7 +19,7 @@ async def list_jobs(
     session: SessionDep,
     repository_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
     status: JobStatus | None = None,
-    request_id: Annotated[str | None, Query(max_length=63)] = None,
+    request_id: Annotated[str | None, Query(max_length=63, pattern=NO_NUL)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> dict[str, object]:
@@ -29,7 +30,7 @@ async def list_jobs(
     return {"items": items, "total": total, "limit": limit, "offset": offset}
 
 
-@router.get("/{id}", summary="One job", response_model=JobOut)
+@router.get("/{id}", summary="One job", response_model=JobOut, responses=problems(404))
 async def get_job(session: SessionDep, id: uuid.UUID) -> Job:  # noqa: A002 - the contract's name
     """Return one job."""
     return await service.get_job(session, id)

@@ -5,7 +5,8 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.middleware.errors import problem_response
+from app.errors import AppError
+from app.middleware.errors import problem_response, record_error
 from app.telemetry.exposition import token_accepted
 
 
@@ -37,7 +38,9 @@ class TokenMiddleware:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
             return
-        body, headers = problem_response(401, detail="A valid bearer token is wanted in the Authorization header.")
+        error = AppError(401, "Unauthorized", "A valid bearer token is wanted in the Authorization header.")
+        record_error(scope, error.status, error)
+        body, headers = problem_response(error.status, title=error.title, detail=error.detail)
         headers.append((b"www-authenticate", b"Bearer"))
         await send({"type": "http.response.start", "status": 401, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -1,6 +1,13 @@
-"""HEAD on every GET: the same headers, no body."""
+"""HEAD on every GET: the same headers, no body. And a 405 names every method there is, HEAD included."""
 
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_METHOD_NOT_ALLOWED: Final = 405
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class HeadMiddleware:
@@ -15,18 +22,35 @@ class HeadMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http" or scope["method"] != "HEAD":
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        is_head = scope["method"] == "HEAD"
 
-        async def send_without_body(message: Message) -> None:
-            scope["method"] = "HEAD"
-            if message["type"] == "http.response.body":
-                message = {**message, "body": b""}
+        async def watched_send(message: Message) -> None:
+            if is_head:
+                scope["method"] = "HEAD"
+                if message["type"] == "http.response.body":
+                    message = {**message, "body": b""}
+            if message.get("status") == _METHOD_NOT_ALLOWED:
+                MutableHeaders(raw=message["headers"])["Allow"] = ", ".join(_allowed(scope))
             await send(message)
 
-        scope["method"] = "GET"
+        if is_head:
+            scope["method"] = "GET"
         try:
-            await self._app(scope, receive, send_without_body)
+            await self._app(scope, receive, watched_send)
         finally:
-            scope["method"] = "HEAD"
+            if is_head:
+                scope["method"] = "HEAD"
+
+
+def _allowed(scope: Scope) -> list[str]:
+    """Return the methods of a path. The framework knows only those of the first route that has this path."""
+    asked = {"type": "http", "path": scope["path"], "root_path": scope.get("root_path", ""), "headers": []}
+    found = [
+        method
+        for method in _METHODS
+        if any(route.matches({**asked, "method": method})[0] is Match.FULL for route in scope["app"].routes)
+    ]
+    return [*found, "HEAD"] if "GET" in found else found

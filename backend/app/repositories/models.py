@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base
+from app.repositories.url import MAX_URL_CHARACTERS
 
 
 class Repository(Base):
@@ -39,12 +40,12 @@ class Repository(Base):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    url: Mapped[str] = mapped_column(String(2000), unique=True)
+    url: Mapped[str] = mapped_column(String(MAX_URL_CHARACTERS), unique=True)
     owner: Mapped[str] = mapped_column(String(255))
     name: Mapped[str] = mapped_column(String(255))
     full_name: Mapped[str] = mapped_column(String(511))
     description: Mapped[str | None] = mapped_column(Text)
-    default_branch: Mapped[str | None] = mapped_column(String(255))
+    default_branch: Mapped[str | None] = mapped_column(Text)
     is_private: Mapped[bool] = mapped_column(Boolean, server_default=false())
     language: Mapped[str | None] = mapped_column(String(100))
     languages: Mapped[dict[str, int]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
@@ -62,7 +63,7 @@ class Repository(Base):
     # When a sync last began, and how many in a row have failed since one succeeded: broken ones are tried less often.
     sync_attempted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     sync_failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    # Encrypted; see tokens.py. Never read by the API.
+    # Encrypted; see vault.py. Never read by the API.
     access_token: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     # For conditional requests to the host's API, and until when it wants to be left alone.
     host_etag: Mapped[str | None] = mapped_column(String(255), deferred=True)

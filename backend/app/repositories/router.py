@@ -10,13 +10,13 @@ from app.repositories import service
 from app.repositories.models import Repository
 from app.repositories.schemas import RepositoryIn, RepositoryOut, RepositoryPage, RepositoryPatch, SyncAccepted
 from app.repositories.url import UrlPolicy
+from app.rest import NO_NUL, JsonRoute, problems
 
-router = APIRouter(prefix="/repositories", tags=["repositories"])
+router = APIRouter(prefix="/repositories", tags=["repositories"], route_class=JsonRoute)
 
 # What PostgreSQL's bigint holds; a larger number is no repository of ours.
 RepositoryId = Annotated[int, Path(ge=1, le=2**63 - 1)]
-# NUL is the one character that PostgreSQL's text can't hold.
-Term = Annotated[str | None, Query(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
+Term = Annotated[str | None, Query(min_length=1, max_length=255, pattern=NO_NUL)]
 
 
 @router.get("", summary="The team's repositories, by full name", response_model=RepositoryPage)
@@ -35,7 +35,9 @@ async def list_repositories(
     return {"items": items, "total": total, "limit": limit, "offset": offset}
 
 
-@router.post("", status_code=201, summary="Register a repository", response_model=RepositoryOut)
+@router.post(
+    "", status_code=201, summary="Register a repository", response_model=RepositoryOut, responses=problems(409)
+)
 async def create_repository(session: SessionDep, found: ServicesDep, data: RepositoryIn) -> Repository:
     """Register a repository; sync it to fill in its state."""
     policy = UrlPolicy(
@@ -45,13 +47,13 @@ async def create_repository(session: SessionDep, found: ServicesDep, data: Repos
     return await service.create_repository(session, data, policy=policy, vault=found.vault)
 
 
-@router.get("/{id}", summary="One repository", response_model=RepositoryOut)
+@router.get("/{id}", summary="One repository", response_model=RepositoryOut, responses=problems(404))
 async def get_repository(session: SessionDep, id: RepositoryId) -> Repository:  # noqa: A002 - the contract's name
     """Return one repository."""
     return await service.get_repository(session, id)
 
 
-@router.patch("/{id}", summary="Change a repository", response_model=RepositoryOut)
+@router.patch("/{id}", summary="Change a repository", response_model=RepositoryOut, responses=problems(404))
 async def update_repository(
     session: SessionDep,
     found: ServicesDep,
@@ -62,13 +64,18 @@ async def update_repository(
     return await service.update_repository(session, id, data, vault=found.vault)
 
 
-@router.delete("/{id}", status_code=204, summary="Forget a repository")
+@router.delete("/{id}", status_code=204, summary="Forget a repository", responses=problems(404))
 async def delete_repository(session: SessionDep, id: RepositoryId) -> None:  # noqa: A002
     """Forget a repository and its clone."""
     await service.delete_repository(session, id)
 
 
-@router.post("/{id}/sync", status_code=202, summary="Sync a repository in the background")
+@router.post(
+    "/{id}/sync",
+    status_code=202,
+    summary="Sync a repository in the background",
+    responses=problems(404, 409, 503),
+)
 async def sync_repository(session: SessionDep, found: ServicesDep, id: RepositoryId) -> SyncAccepted:  # noqa: A002
     """Queue a sync; `GET /jobs/{job_id}` tells how it goes."""
     job = await service.request_sync(session, id, celery=found.celery)

@@ -3,11 +3,15 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, Secret, StringConstraints
 
-Url = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whitespace=True)]
-# Visible ASCII: what fits into an Authorization header.
-Token = Annotated[SecretStr, Field(min_length=1, max_length=500)]
+from app.repositories.url import MAX_URL_CHARACTERS
+from app.rest import NO_NUL
+
+Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL_CHARACTERS, strip_whitespace=True)]
+# Visible ASCII: what fits into an Authorization header, and can't end it.
+Token = Secret[Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[\x21-\x7e]+$")]]
+Description = Annotated[str, StringConstraints(max_length=2000, pattern=NO_NUL)]
 
 
 class RepositoryIn(BaseModel):
@@ -17,7 +21,7 @@ class RepositoryIn(BaseModel):
 
     url: Url = Field(examples=["https://github.com/pallets/click"], description="https, ssh, or file where allowed.")
     access_token: Token | None = Field(None, description="For a private repository. Stored encrypted, never shown.")
-    description: str | None = Field(None, max_length=2000)
+    description: Description | None = None
     is_private: bool = False
 
 
@@ -27,7 +31,7 @@ class RepositoryPatch(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     access_token: Token | None = None
-    description: str | None = Field(None, max_length=2000)
+    description: Description | None = None
     is_private: bool = False
 
 
@@ -47,7 +51,6 @@ class RepositoryOut(BaseModel):
     language: str | None = Field(description="The one with the most bytes.")
     stars: int
     forks: int
-    commits: int
     last_commit_sha: str | None
     last_commit_message: str | None
     last_commit_author: str | None

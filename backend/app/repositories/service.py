@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 from anyio.to_thread import run_sync
@@ -38,9 +39,9 @@ async def list_repositories(
     """
     query = select(Repository)
     if owner is not None:
-        query = query.where(func.lower(Repository.owner) == owner.lower())
+        query = query.where(func.lower(Repository.owner) == func.lower(owner))
     if language is not None:
-        query = query.where(func.lower(Repository.language) == language.lower())
+        query = query.where(func.lower(Repository.language) == func.lower(language))
     if q:
         query = query.where(
             or_(
@@ -76,7 +77,7 @@ async def create_repository(
         url = parse_url(data.url, policy)
     except UrlNotAllowedError as error:
         REPOSITORY_OPERATIONS.labels("create", "failure").inc()
-        raise AppError(422, "Unprocessable Content", str(error)) from None
+        raise AppError(422, HTTPStatus.UNPROCESSABLE_ENTITY.phrase, str(error)) from None
     repository: Repository | None = await session.scalar(
         insert(Repository)
         .values(

@@ -1,0 +1,112 @@
+"""The queries that the service runs, explained on thousands of rows: each finds its index."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import Engine
+
+from app.config import driver_url
+from app.database import SyncDatabase, make_sync_engine
+from app.repositories.schedule import lost_jobs, queue_due
+from tests.api.conftest import Start
+
+ROWS = 4000
+Statements = list[tuple[str, Any]]
+
+
+@contextmanager
+def recorded() -> Iterator[Statements]:
+    """Note every statement of every engine, as the driver gets it."""
+    statements: Statements = []
+
+    def note(_connection: Connection, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if not statement.startswith("EXPLAIN"):
+            statements.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def explain(connection: Connection, statements: Statements) -> str:
+    """Return the plans of all statements on repositories and jobs."""
+    plans = []
+    for statement, parameters in statements:
+        if "repositories" in statement or "jobs" in statement:
+            plans += [row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)]
+    return "\n".join(plans)
+
+
+@pytest.fixture
+async def many(start: Start, empty_database: str) -> httpx.AsyncClient:
+    """A client of an application whose tables hold thousands of rows."""
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO repositories (url, owner, name, full_name, language, sync_attempted_at)"
+            " SELECT 'https://x.org/a/' || n, 'owner' || n %% 400, 'n' || n, 'owner' || n %% 400 || '/n' || n,"
+            " 'language' || n %% 300, now() - n * interval '1 second' FROM generate_series(1, %s) n",
+            [ROWS],
+        )
+        connection.execute(
+            "INSERT INTO jobs (id, kind, repository_id, status, request_id, created_at)"
+            " SELECT gen_random_uuid(), 'repository.sync', n, 'succeeded', 'request-' || n,"
+            " now() - n * interval '1 second' FROM generate_series(1, %s) n",
+            [ROWS],
+        )
+        connection.execute("ANALYZE repositories, jobs")
+    return await start()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "index"),
+    [
+        ("GET", "/repositories", "ix_repositories_full_name"),
+        ("GET", "/repositories?offset=100", "ix_repositories_full_name"),
+        ("GET", "/repositories?owner=Owner7", "ix_repositories_owner"),
+        ("GET", "/repositories?language=Language7", "ix_repositories_language"),
+        ("GET", "/repositories/7", "pk_repositories"),
+        ("GET", "/jobs", "ix_jobs_created_at"),
+        ("GET", "/jobs?request_id=request-7", "ix_jobs_request_id"),
+        ("GET", "/jobs?repository_id=7", "ix_jobs_repository_id"),
+        ("GET", "/jobs?status=running", "uq_jobs_active_repository"),
+        ("POST", "/repositories/7/sync", "uq_jobs_active_repository"),
+    ],
+)
+async def test_each_request_finds_its_index(many: httpx.AsyncClient, method: str, path: str, index: str) -> None:
+    """A list that reads the whole table is quick on a laptop alone."""
+    if method == "POST":
+        await many.request(method, path)  # The second one looks for the first one's job.
+    with recorded() as statements:
+        await many.request(method, path)
+    app = many._transport.app  # type: ignore[attr-defined]
+    assert isinstance(app, FastAPI)
+    async with app.state.services.database.engine.connect() as connection:
+        plan = await connection.run_sync(explain, statements)
+    assert index in plan, plan
+
+
+@pytest.mark.usefixtures("many")
+def test_what_is_due_and_what_was_lost_are_found_by_index(empty_database: str) -> None:
+    """Beat asks every half minute, whether anything is due or not."""
+    engine = make_sync_engine(
+        driver_url(empty_database, "psycopg"), mode="off", application="test", pool_size=1, overflow=0
+    )
+    try:
+        with recorded() as statements:
+            queue_due(SyncDatabase(engine), 3600, 100)
+        with engine.connect() as connection:
+            assert "ix_repositories_sync_attempted_at" in (plan := explain(connection, statements)), plan
+        with recorded() as statements:
+            lost_jobs(SyncDatabase(engine), silent_s=60, queue_is_empty=True)
+        with engine.connect() as connection:
+            assert "Seq Scan on jobs" not in (plan := explain(connection, statements)), plan
+    finally:
+        engine.dispose()

@@ -35,7 +35,7 @@ def upgrade() -> None:
             EXECUTE format('GRANT CONNECT ON DATABASE %I TO exporter_user', current_database());
         EXCEPTION WHEN insufficient_privilege THEN
             RAISE EXCEPTION 'role % may not set up exporter_user: %', current_user, SQLERRM
-                USING HINT = format(
+                USING ERRCODE = 'insufficient_privilege', HINT = format(
                     'As a superuser: ALTER ROLE %I CREATEROLE; GRANT pg_monitor TO %I WITH ADMIN OPTION;',
                     current_user, current_user);
         END
@@ -54,6 +54,7 @@ def downgrade() -> None:
         """
         DO $$
         DECLARE
+            this_database oid := (SELECT oid FROM pg_database WHERE datname = current_database());
             needed_elsewhere boolean;
         BEGIN
             IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'exporter_user') THEN
@@ -63,8 +64,9 @@ def downgrade() -> None:
             SELECT EXISTS (
                 SELECT FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid
                 WHERE d.refclassid = 'pg_authid'::regclass AND r.rolname = 'exporter_user'
-                  AND d.classid = 'pg_database'::regclass
-                  AND d.objid <> (SELECT oid FROM pg_database WHERE datname = current_database())
+                  -- A grant on a whole database, or on something that lies in one.
+                  AND CASE WHEN d.dbid <> 0 THEN d.dbid <> this_database
+                      ELSE d.classid = 'pg_database'::regclass AND d.objid <> this_database END
             ) INTO needed_elsewhere;
             IF needed_elsewhere THEN
                 RAISE NOTICE 'exporter_user stays: another database of this server grants to it';

@@ -59,8 +59,8 @@ def _create_repositories() -> None:
         _timestamp("updated_at", is_set=True),
         sa.PrimaryKeyConstraint("id", name="pk_repositories"),
         sa.UniqueConstraint("url", name="uq_repositories_url"),
-        sa.CheckConstraint("stars >= 0", name="ck_repositories_stars"),
-        sa.CheckConstraint("forks >= 0", name="ck_repositories_forks"),
+        sa.CheckConstraint("stars >= 0", name=op.f("ck_repositories_stars")),
+        sa.CheckConstraint("forks >= 0", name=op.f("ck_repositories_forks")),
     )
     op.create_index("ix_repositories_full_name", "repositories", ["full_name", "id"])
     op.create_index("ix_repositories_owner", "repositories", [sa.text("lower(owner)")])
@@ -88,8 +88,8 @@ def _create_jobs() -> None:
         sa.ForeignKeyConstraint(
             ["repository_id"], ["repositories.id"], name="fk_jobs_repository_id_repositories", ondelete="SET NULL"
         ),
-        sa.CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed')", name="ck_jobs_status"),
-        sa.CheckConstraint("progress BETWEEN 0 AND 100", name="ck_jobs_progress"),
+        sa.CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed')", name=op.f("ck_jobs_status")),
+        sa.CheckConstraint("progress BETWEEN 0 AND 100", name=op.f("ck_jobs_progress")),
     )
     op.create_index(
         "uq_jobs_active_repository",

@@ -33,6 +33,7 @@ from app.vault import TokenVault
 
 _API: Final = "/api/v1"
 _MAX_BODY_BYTES: Final = 1024 * 1024
+_BROKER_TIMEOUTS: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
 # Guarded by METRICS_TOKEN, or by nothing.
 _OPEN: Final = (f"{_API}/health", f"{_API}/metrics")
 
@@ -107,6 +108,8 @@ def _lifespan(settings: Settings) -> Any:
         redis_url = settings.redis_url.get_secret_value()
         client = redis.asyncio.Redis.from_url(redis_url, socket_timeout=1.0, socket_connect_timeout=1.0)
         celery = make_celery(redis_url, correlation=settings.correlation_enabled)
+        # A broker that takes connections and says nothing must not keep the sending threads for ever.
+        celery.conf.broker_transport_options = {**celery.conf.broker_transport_options, **_BROKER_TIMEOUTS}
         app.state.services = Services(settings, Database(engine), celery, TokenVault(settings.secret_keys), client)
         try:
             yield

@@ -1,5 +1,7 @@
 """Notes alerts: one log event and one count each. People are told by Alertmanager, not by us."""
 
+from typing import Final
+
 import structlog
 
 from app.alerts.schemas import Alert, AlertGroup
@@ -7,8 +9,11 @@ from app.utils.metrics import ALERTS_RECEIVED, bounded
 
 log = structlog.get_logger(__name__)
 
-_MAX_NAMES = 100
-_MAX_TEXT = 500
+_MAX_NAMES: Final = 100
+_MAX_SEVERITIES: Final = 10
+_MAX_NAME: Final = 100
+_MAX_SEVERITY: Final = 50
+_MAX_TEXT: Final = 500
 
 
 def receive(group: AlertGroup) -> int:
@@ -19,10 +24,10 @@ def receive(group: AlertGroup) -> int:
 
 
 def _note(alert: Alert) -> None:
-    name = alert.labels.get("alertname", "unknown")
-    severity = alert.labels.get("severity", "none")
+    name = alert.labels.get("alertname", "unknown")[:_MAX_NAME]
+    severity = alert.labels.get("severity", "none")[:_MAX_SEVERITY]
     ALERTS_RECEIVED.labels(
-        bounded("alertname", name[:100], _MAX_NAMES), bounded("severity", severity[:50], 10), alert.status
+        bounded("alertname", name, _MAX_NAMES), bounded("severity", severity, _MAX_SEVERITIES), alert.status
     ).inc()
     event = {
         "alertname": name,

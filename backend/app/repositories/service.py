@@ -1,5 +1,6 @@
 """What the API does with repositories."""
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -28,6 +29,8 @@ from app.vault import TokenVault
 
 SYNC_KIND: Final = "repository.sync"
 SYNC_TASK: Final = "repositories.sync"
+# The client library tries again and again; a request that waits for it helps nobody.
+_SEND_WITHIN_S: Final = 3.0
 
 
 async def list_repositories(
@@ -173,8 +176,10 @@ async def request_sync(session: AsyncSession, repository_id: int, *, celery: Cel
     # The row comes before the message: a worker may be faster than our commit.
     await session.commit()
     try:
-        await run_sync(lambda: send_sync(celery, job_id))
-    except (OperationalError, RedisError) as error:
+        async with asyncio.timeout(_SEND_WITHIN_S):
+            await run_sync(send_sync, celery, job_id, abandon_on_cancel=True)
+    except (OperationalError, RedisError, TimeoutError) as error:
+        # Should the message get through after all, the worker finds the job ended and leaves it alone.
         await session.execute(
             update(Job)
             .where(Job.id == job_id)
@@ -189,7 +194,8 @@ async def request_sync(session: AsyncSession, repository_id: int, *, celery: Cel
 
 def send_sync(celery: Celery, job_id: uuid.UUID) -> None:
     """Put a sync into its queue. The task's ID is the job's, so sending twice is harmless."""
-    celery.send_task(SYNC_TASK, args=[str(job_id)], task_id=str(job_id), queue=SYNC_QUEUE)
+    # Nobody asks for the result: the client library would subscribe to it, one more for each sync, for ever.
+    celery.send_task(SYNC_TASK, args=[str(job_id)], task_id=str(job_id), queue=SYNC_QUEUE, ignore_result=True)
 
 
 def _not_found(repository_id: int) -> AppError:

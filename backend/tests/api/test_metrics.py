@@ -1,0 +1,116 @@
+"""What the API tells Prometheus, by whatever name it is asked and whatever is thrown at it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.openmetrics import parser as openmetrics_parser
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from tests.system import System
+
+OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
+FAMILIES = {
+    *("http_requests", "http_request_duration_seconds", "http_requests_in_progress", "commandcenter_errors"),
+    *("commandcenter_observability_overhead_seconds", "commandcenter_db_query_duration_seconds"),
+    *(
+        "commandcenter_db_pool_connections",
+        "commandcenter_db_pool_max_connections",
+        "commandcenter_db_pool_wait_seconds",
+    ),
+    *("commandcenter_db_pool_timeouts", "commandcenter_repository_operations", "commandcenter_alerts_received"),
+    "commandcenter_build_info",
+}
+ALERTS = {
+    "version": "4",
+    "status": "firing",
+    "receiver": "backend",
+    "alerts": [{"status": "firing", "labels": {"alertname": "A"}, "startsAt": "2026-11-24T08:00:00Z"}],
+}
+
+
+@pytest.fixture(scope="module")
+def client(system: System) -> Iterator[httpx.Client]:
+    """A client that has caused each kind of traffic."""
+    with system.client() as client:
+        client.get("/api/v1/repositories")
+        client.get("/api/v1/repositories/4711")
+        client.post("/api/v1/repositories", json={"url": "https://git.example.org/metrics/x"})
+        client.post("/api/v1/alerts/webhook", json=ALERTS)
+        yield client
+
+
+def series(client: httpx.Client, name: str) -> dict[frozenset[tuple[str, str]], float]:
+    """Return all series of one name, by labels."""
+    found = {}
+    for family in parse_text(client.get("/metrics").text):
+        for sample in family.samples:
+            if sample.name == name:
+                found[frozenset(sample.labels.items())] = sample.value
+    return found
+
+
+def test_both_formats_tell_the_same_families(client: httpx.Client) -> None:
+    """Prometheus asks for one or the other, by its version; each must parse as what it says it is."""
+    plain = client.get("/api/v1/metrics")
+    assert plain.headers["content-type"].startswith("text/plain; version=")
+    openmetrics = client.get("/metrics", headers=OPENMETRICS)
+    assert openmetrics.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert openmetrics.text.endswith("# EOF\n")
+    parsed = openmetrics_parser.text_string_to_metric_families(openmetrics.text)  # type: ignore[no-untyped-call]
+    names = {family.name for family in parsed}
+    assert names >= FAMILIES, FAMILIES - names
+    assert {family.name for family in parse_text(plain.text)} >= FAMILIES
+
+
+def test_handlers_are_route_templates(client: httpx.Client) -> None:
+    """One series a route, whatever stands in its place-holders."""
+    for number in range(4700, 4720):
+        client.get(f"/api/v1/repositories/{number}")
+        client.get(f"/api/v1/jobs/01900000-0000-7000-8000-00000000{number}")
+    handlers = {dict(labels)["handler"] for labels in series(client, "http_requests_total")}
+    assert {"/api/v1/repositories/{id}", "/api/v1/jobs/{id}", "/api/v1/repositories"} <= handlers
+    assert not [handler for handler in handlers if re.search(r"\d{3}", handler)]
+
+
+def test_made_up_paths_and_methods_add_no_series_of_their_own(client: httpx.Client) -> None:
+    """Anybody can send them: they must not cost us memory, in Prometheus least of all."""
+    client.get("/nothing")
+    client.request("BREW", "/nothing")
+    client.get("/api/v1/repositories")
+    before = series(client, "http_requests_total").keys()
+    for number in range(50):
+        client.get(f"/random/{number}/path")
+    for number in range(20):
+        client.request(f"FAKE{number}", f"/random/{number}")
+        client.request(f"FAKE{number}", "/nothing")
+    after = series(client, "http_requests_total").keys()
+    added = [dict(labels) for labels in after - before]
+    # At most: the other process of the API had not seen one of the two yet.
+    assert all(labels["handler"] == "unmatched" for labels in added)
+    assert len(added) <= 2
+    labels = {(dict(each)["method"], dict(each)["handler"]) for each in after}
+    assert {method for method, handler in labels if handler == "unmatched"} <= {"GET", "OTHER", "POST", "HEAD", "PUT"}
+    assert not [method for method, _ in labels if method.startswith("FAKE")]
+
+
+def test_a_refusal_is_counted_as_an_error_of_its_endpoint(client: httpx.Client) -> None:
+    """The dashboards' 4xx by endpoint."""
+    label = frozenset({("endpoint", "/api/v1/repositories/{id}"), ("status_code", "404"), ("error_type", "AppError")})
+    before = series(client, "commandcenter_errors_total").get(label, 0)
+    client.get("/api/v1/repositories/4711")
+    assert series(client, "commandcenter_errors_total")[label] == before + 1
+
+
+def test_build_info_tells_the_version(client: httpx.Client) -> None:
+    """A release is judged by it."""
+    [labels] = series(client, "commandcenter_build_info")
+    assert dict(labels).keys() == {"version", "commit"}
+
+
+def test_folder_names_no_test_data(system: System) -> None:
+    """The processes of the API share one folder, which lies where the stack says."""
+    shared = Path(system.directory) / "metrics" / "api"
+    assert list(shared.glob("*.db"))

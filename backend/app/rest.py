@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from app.errors import PROBLEM_MEDIA_TYPE
 
@@ -48,6 +49,13 @@ class ValidationProblem(Problem):
     errors: list[FieldError] = Field(default_factory=list, max_length=_MAX_ERRORS)
 
 
+class _Silence(Response):
+    """No answer: nobody listens any more. Whoever counts requests sees that it was never completed."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send nothing."""
+
+
 class JsonRoute(APIRoute):
     """A route whose request either fits or gets a 422 of bounded size.
 
@@ -66,7 +74,7 @@ class JsonRoute(APIRoute):
                 raise RequestValidationError([_bounded(each) for each in error.errors()[:_MAX_ERRORS]]) from None
             except HTTPException as error:
                 if isinstance(error.__cause__, ClientDisconnect):
-                    raise error.__cause__ from None
+                    return _Silence()
                 if error.status_code != _BAD_REQUEST:
                     raise
                 unreadable = {"type": "json_invalid", "loc": ("body",), "msg": "JSON decode error", "input": None}

@@ -43,6 +43,8 @@ _WELL_KNOWN: Final = frozenset(
 _NOT_LETTER: Final = re.compile(r"[^a-z]")
 # What fits into an Authorization header.
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]*")
+# As a browser sends it: no path, no user, not even a slash at the end.
+_ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _REDIS: Final = frozenset({"redis", "rediss"})
 _REDIS_DATABASE: Final = re.compile(r"(/[0-9]{0,4})?")
 _A_DAY_S: Final = 86400
@@ -81,6 +83,7 @@ class Settings(BaseSettings):
     request_id_trust: str = "all"
     sql_comments: Literal["transaction", "statement", "off"] = "transaction"
     outbound_correlation_hosts: str = "api.github.com"
+    cors_origins: str = ""
     slow_request_ms: float = Field(1000.0, gt=0, allow_inf_nan=False)
 
     db_pool_size: int = Field(5, ge=1, le=1000)
@@ -138,6 +141,13 @@ class Settings(BaseSettings):
                 raise ConfigurationError("must be all, none, or networks such as 10.0.0.0/8, comma-separated") from None
         return value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        if not all(_ORIGIN.fullmatch(origin) for origin in _listed(value)):
+            raise ConfigurationError("must be origins such as https://console.example, comma-separated")
+        return value
+
     @field_validator("github_api_url")
     @classmethod
     def _http(cls, value: str) -> str:
@@ -177,13 +187,21 @@ class Settings(BaseSettings):
     @property
     def secret_keys(self) -> list[str]:
         """SECRET_KEY first, then its predecessors."""
-        former = self.secret_key_fallbacks.get_secret_value().split(",")
-        return [self.secret_key.get_secret_value(), *(key.strip() for key in former if key.strip())]
+        return [self.secret_key.get_secret_value(), *_listed(self.secret_key_fallbacks.get_secret_value())]
 
     @property
     def correlation_hosts(self) -> frozenset[str]:
         """Hosts that may learn our IDs."""
-        return frozenset(host.strip().lower() for host in self.outbound_correlation_hosts.split(",") if host.strip())
+        return frozenset(host.lower() for host in _listed(self.outbound_correlation_hosts))
+
+    @property
+    def allowed_origins(self) -> list[str]:
+        """Origins whose pages may call the API."""
+        return _listed(self.cors_origins)
+
+
+def _listed(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def driver_url(url: str, driver: Literal["asyncpg", "psycopg"]) -> str:

@@ -8,6 +8,7 @@ import redis.asyncio
 from fastapi import APIRouter, FastAPI, Security
 from fastapi.security import HTTPBearer
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 from app import health
 from app.alerts.router import router as alerts
@@ -72,8 +73,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _outermost(settings: Settings) -> list[Middleware]:
     """Outermost first: whatever happens further in has its ID and is counted."""
+    foreign_pages = _cors(settings.allowed_origins)
     if not settings.correlation_enabled:
-        return []
+        return foreign_pages
     return [
         Middleware(
             CorrelationMiddleware,
@@ -82,6 +84,22 @@ def _outermost(settings: Settings) -> list[Middleware]:
             span_source=span_source(),
         ),
         Middleware(HttpMetricsMiddleware, slow_ms=settings.slow_request_ms),
+        *foreign_pages,
+    ]
+
+
+def _cors(origins: list[str]) -> list[Middleware]:
+    """Outside of the errors, so that a page may read those too; no cookies, so no credentials."""
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "X-Request-ID", "traceparent", "tracestate", "X-Trail-Token"],
+            expose_headers=["X-Request-ID"],
+        )
     ]
 
 

@@ -90,7 +90,7 @@ def test_what_is_no_origin_stops_the_start(value: str) -> None:
     given: dict[str, Any] = {
         "database_url": "postgresql://u:p@h/db",
         "redis_url": "redis://h",
-        "secret_key": SECRET_KEY,
+        "secret_key": "k",
     }
     with pytest.raises(ValueError, match="comma-separated"):
         Settings(**given, cors_origins=value)

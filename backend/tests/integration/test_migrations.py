@@ -5,13 +5,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from tests.system import BACKEND, clean_environment, migrate
+from tests.system import BACKEND, clean_environment, eventually, migrate
 
 PASSWORD = "only-for-these-tests"
 EXPORTER = "exporter_user"
@@ -198,26 +199,49 @@ def test_a_grant_on_another_databases_table_keeps_the_exporter_too(make: Make, p
     ask(second, "REVOKE SELECT ON sizes FROM exporter_user")
 
 
-def test_many_at_once_are_one_after_another(make: Make) -> None:
+def waiting(admin: str) -> int:
+    """Return how many migrations wait for somebody."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'commandcenter-migrate'"
+    [(number,)] = ask(admin, f"{query} AND wait_event_type = 'Lock'")
+    assert isinstance(number, int)
+    return number
+
+
+def test_many_at_once_are_one_after_another(make: Make, postgres_admin_url: str) -> None:
     """Replicas of a release start together, and each runs the migrations first."""
     url = make()
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: migrate(url), range(4)))
-    assert [done.returncode for done in results] == [0] * 4, results[-1].stderr
+    with ThreadPoolExecutor(3) as pool, psycopg.connect(url) as before:
+        # Whoever makes the first table has to wait for us, so all of them have found that there is none.
+        before.execute("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+        running = [pool.submit(migrate, url) for _ in range(3)]
+        eventually(lambda: waiting(postgres_admin_url) == 3, what="three migrations that wait")
+        before.rollback()
+        results = [each.result() for each in running]
+    assert [done.returncode for done in results] == [0] * 3, "\n".join(done.stderr for done in results)
     assert ask(url, "SELECT version_num FROM alembic_version") == [("d3e92d35ba2f",)]
 
 
+def test_another_migration_may_make_the_role_first(make: Make, postgres_admin_url: str) -> None:
+    """Two databases of one server, both of which found that the role is missing; one of them makes it."""
+    url = make()
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(postgres_admin_url) as other:
+        other.execute("CREATE ROLE exporter_user LOGIN")
+        running = pool.submit(migrate, url)
+        eventually(lambda: waiting(postgres_admin_url) == 1, what="a migration that waits")
+        other.commit()
+        done = running.result()
+    assert done.returncode == 0, done.stderr
+    assert exporter(postgres_admin_url) == (True, True)
+
+
 def test_databases_of_one_server_may_be_migrated_at_once(make: Make, postgres_admin_url: str) -> None:
-    """Both find that the role is missing; one of them makes it."""
-    urls = [make(), make(), make()]
-    for _ in range(2):
-        with ThreadPoolExecutor(3) as pool:
-            results = list(pool.map(migrate, urls))
-        assert [done.returncode for done in results] == [0] * 3, "\n".join(done.stderr for done in results)
-        assert exporter(postgres_admin_url) == (True, True)
-        with ThreadPoolExecutor(3) as pool:
-            results = list(pool.map(lambda url: migrate(url, "base", "downgrade"), urls))
-        assert [done.returncode for done in results] == [0] * 3, "\n".join(done.stderr for done in results)
+    """Up and down: the role is one for all of them, whatever the order."""
+    urls = [make(), make()]
+    with ThreadPoolExecutor(2) as pool:
+        for revision, command in (("head", "upgrade"), ("base", "downgrade"), ("head", "upgrade")):
+            results = list(pool.map(partial(migrate, revision=revision, command=command), urls))
+            assert [done.returncode for done in results] == [0] * 2, "\n".join(done.stderr for done in results)
+    assert exporter(postgres_admin_url) == (True, True)
 
 
 def test_the_sql_can_be_read_and_run_by_hand(make: Make, postgres_admin_url: str) -> None:

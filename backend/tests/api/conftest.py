@@ -1,7 +1,7 @@
 """The API inside this process, on a real migrated database: for questions that need no worker."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from app.config import Settings
 from app.main import create_app
+from tests.services import redis_server
 from tests.system import SECRET_KEY, migrate
 
 Start = Callable[..., Awaitable[httpx.AsyncClient]]
@@ -25,6 +26,13 @@ def api_database(new_database: Callable[[], str]) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def api_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Redis that no worker reads: what is queued stays."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
 @pytest.fixture
 def empty_database(api_database: str) -> str:
     """The same, without a row."""
@@ -34,7 +42,7 @@ def empty_database(api_database: str) -> str:
 
 
 @pytest.fixture
-async def start(empty_database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
+async def start(empty_database: str, api_redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
     """A function that starts an application with the settings it is given and returns a client of it."""
     for name in os.environ.keys() & {field.upper() for field in Settings.model_fields}:
         monkeypatch.delenv(name)
@@ -44,7 +52,7 @@ async def start(empty_database: str, redis_url: str, monkeypatch: pytest.MonkeyP
             given = {
                 "environment": "test",
                 "database_url": empty_database,
-                "redis_url": redis_url,
+                "redis_url": api_redis_url,
                 "secret_key": SECRET_KEY,
                 "allow_local_repositories": True,
                 **settings,

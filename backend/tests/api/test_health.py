@@ -56,10 +56,13 @@ async def test_each_part_that_is_away_is_told_by_itself(start: Start) -> None:
 
 @pytest.mark.parametrize("is_warm", [False, True])
 async def test_parts_that_hang_are_down_within_a_second(
-    start: Start, empty_database: str, redis_url: str, is_warm: bool
+    start: Start, empty_database: str, api_redis_url: str, is_warm: bool
 ) -> None:
     """Accepting and never answering is how machines die: new connections and those in the pool alike; all at once."""
-    async with gate_before(empty_database) as (database, far_database), gate_before(redis_url) as (redis, far_redis):
+    async with (
+        gate_before(empty_database) as (database, far_database),
+        gate_before(api_redis_url) as (redis, far_redis),
+    ):
         client = await start(database_url=far_database, redis_url=far_redis)
         if is_warm:
             assert (await readiness(client))[1]["database"] == "up"

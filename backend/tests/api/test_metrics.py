@@ -117,7 +117,7 @@ def test_build_info_tells_the_version(client: httpx.Client) -> None:
     assert dict(labels).keys() == {"version", "commit"}
 
 
-def test_folder_names_no_test_data(system: System) -> None:
-    """The processes of the API share one folder, which lies where the stack says."""
+def test_the_processes_of_the_api_count_together(system: System) -> None:
+    """They share one folder, which lies where the stack says."""
     shared = Path(system.directory) / "metrics" / "api"
     assert list(shared.glob("*.db"))

@@ -40,7 +40,7 @@ async def jobs(client: httpx.AsyncClient, **query: object) -> list[dict[str, Any
     return items
 
 
-async def test_a_sync_is_accepted_with_its_job_and_its_id(client: httpx.AsyncClient, redis_url: str) -> None:
+async def test_a_sync_is_accepted_with_its_job_and_its_id(client: httpx.AsyncClient, api_redis_url: str) -> None:
     """What the client is told leads to the job, and the job to the request; the message waits in its queue."""
     repository_id = await register(client)
     response = await client.post(f"/repositories/{repository_id}/sync", headers={"X-Request-ID": "sync-1"})
@@ -51,7 +51,7 @@ async def test_a_sync_is_accepted_with_its_job_and_its_id(client: httpx.AsyncCli
     assert job.keys() == JOB
     assert (job["kind"], job["repository_id"], job["status"]) == ("repository.sync", repository_id, "queued")
     assert (job["request_id"], job["attempt"], job["progress"], job["reason"]) == ("sync-1", 0, 0, None)
-    with redis.Redis.from_url(redis_url) as queue:
+    with redis.Redis.from_url(api_redis_url) as queue:
         assert any(body["job_id"].encode() in message for message in queue.lrange("sync", 0, -1))
         # Nobody listens for its result: one more subscription for each sync would never end.
         assert not [name for name in queue.pubsub_channels() if body["job_id"].encode() in name]
@@ -98,9 +98,9 @@ async def test_without_a_queue_the_answer_is_503_and_the_job_says_why(start: Sta
         assert (job["request_id"], job["finished_at"] is None) == (f"sync-{number}", False)
 
 
-async def test_a_queue_that_hangs_is_given_up(start: Start, redis_url: str) -> None:
+async def test_a_queue_that_hangs_is_given_up(start: Start, api_redis_url: str) -> None:
     """A request must end, also where a broker takes connections and never says a word; and so must those beside it."""
-    async with gate_before(redis_url) as (gate, url):
+    async with gate_before(api_redis_url) as (gate, url):
         client = await start(redis_url=url)
         numbers = [await register(client, f"{URL}{number}") for number in range(5)]
         assert (await client.post(f"/repositories/{numbers[0]}/sync")).status_code == 202

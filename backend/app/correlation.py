@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from time import perf_counter
 from typing import Any, Final, Self
 
 from uuid_utils import uuid7
@@ -29,6 +30,7 @@ class Correlation:
     `trace_id`, `span_id`: W3C trace context, 32 and 16 hex digits; `trace_flags` two.
     `name`: route template or task name, a bounded set: it goes into SQL comments. None until it is known.
     `kind`: `http` or `task`.
+    `began`: when it began, on the clock of `time.perf_counter`.
     `overhead_s`: seconds that the layer itself has spent on this request or task.
     `scope`: the ASGI scope of a request; its route is matched later than the request begins.
     `trail`: telemetry/trail.py's, once there is something to note.
@@ -56,6 +58,7 @@ class Correlation:
     _is_fresh = False
 
     def __init__(self, request_id: str, trace_id: str | None = None, span_id: str | None = None) -> None:
+        self.began = perf_counter()
         self.request_id = request_id
         self._trace_id = trace_id
         self._span_id = span_id

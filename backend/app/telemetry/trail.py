@@ -29,8 +29,11 @@ Step = tuple[float, str, str, float | None, Any]
 class Trail:
     """Steps of one request or task, and a sum of its SQL.
 
-    A step is when it ended (seconds since the trail began), its kind (`sql`, `log`, `outbound`, `task`, `wait`), a
-    text, how long it took in seconds, and a detail: rows of a statement, status of a call, level of a log line.
+    A step is when it ended (seconds since the request or run began), its kind (`sql`, `log`, `outbound`, `task`,
+    `wait`), a text, how long it took in seconds, and a detail: rows of a statement, status of a call, level of a line.
+
+    Args:
+        began: when the request or run began, on the clock of `time.perf_counter`; now unless given.
     """
 
     __slots__ = (
@@ -45,8 +48,8 @@ class Trail:
         "sql_time_s",
     )
 
-    def __init__(self) -> None:
-        self._began = perf_counter()
+    def __init__(self, began: float | None = None) -> None:
+        self._began = perf_counter() if began is None else began
         self._head: list[Step] = []
         self._tail: deque[Step] = deque()
         self._size = 0
@@ -114,7 +117,7 @@ def trail_of(correlation: Correlation) -> Trail:
     """Return the trail of a request or task; a new one at first."""
     trail = correlation.trail
     if trail is None:
-        trail = correlation.trail = Trail()
+        trail = correlation.trail = Trail(correlation.began)
     assert isinstance(trail, Trail)  # noqa: S101 - nobody else sets it
     return trail
 

@@ -48,7 +48,8 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     )
 
     @app.get("/work")
-    def work(end: str = "well") -> dict[str, str]:
+    def work(end: str = "well", wait_s: float = 0) -> dict[str, str]:
+        time.sleep(wait_s)
         log.debug("looked something up", key="value", access_token="hunter2")
         with waiting_for("a lock"):
             pass
@@ -94,6 +95,15 @@ async def test_a_failed_request_tells_its_steps(client: httpx.AsyncClient, log_l
     assert steps[3] == {**steps[3], "text": "SELECT 1", "duration_ms": 1.0, "detail": 1}
     assert [step["at_ms"] for step in steps] == sorted(step["at_ms"] for step in steps)
     assert "hunter2" not in json.dumps(log_lines())
+
+
+async def test_steps_are_timed_from_when_the_request_began(client: httpx.AsyncClient, log_lines: Lines) -> None:
+    """So that they fall into place beside the request's other lines: the first step is not its beginning."""
+    assert (await client.get("/work?wait_s=0.05&end=badly")).status_code == 500
+    finished = the(log_lines(), "request.finished")
+    assert 50 <= finished["trail"][0]["at_ms"] <= finished["trail"][-1]["at_ms"]
+    # The correlation begins just before the clock of the access line starts.
+    assert finished["trail"][-1]["at_ms"] <= finished["duration_ms"] + 5
 
 
 async def test_a_slow_request_tells_its_steps(client: httpx.AsyncClient, log_lines: Lines) -> None:

@@ -83,6 +83,7 @@ def configure_logging(
             logger.propagate = True
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+    logging.getLogger("celery.app.trace").addFilter(_told_by_ours)
     logging.captureWarnings(capture=True)
     sys.excepthook = _excepthook
     threading.excepthook = _thread_excepthook
@@ -242,6 +243,18 @@ class _StructlogLogger:
         _writer.take(_NUMBERS.get(level, logging.INFO), self._name, str(event), fields)
 
     debug = info = warning = error = critical = exception = log = msg
+
+
+def _told_by_ours(record: logging.LogRecord) -> bool:
+    """Let all pass but Celery's line of a failed task at work now: our `task.failed` tells of it, and more."""
+    correlation = current()
+    return (
+        correlation is None
+        or record.msg != "Task %(name)s[%(id)s] %(description)s: %(exc)s"
+        or not isinstance(record.args, Mapping)
+        or record.args.get("description") != "raised unexpected"
+        or record.args.get("id") != correlation.task_id
+    )
 
 
 class _Handler(logging.Handler):

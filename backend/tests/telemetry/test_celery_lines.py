@@ -64,11 +64,13 @@ def test_celerys_other_errors_stay(log_lines: Lines) -> None:
     logger = logging.getLogger(CELERYS)
     with bind(correlation):
         logger.log(log_policy_internal.severity, LOG_INTERNAL_ERROR.strip(), context)
+        logger.error("Something else of %(name)s", context | {"description": "raised unexpected"})
         logger.error("Task %s raised unexpected: %s", "work", "something")
         logger.error("Process cleanup failed: %r", ValueError())
         logging.getLogger("celery.other").error("Task %(name)s[%(id)s] %(description)s: %(exc)s", context)
     assert [line["event"] for line in log_lines()] == [
         "Task work[T] INTERNAL ERROR: ValueError()",
+        "Something else of work",
         "Task work raised unexpected: something",
         "Process cleanup failed: ValueError()",
         "Task work[T] INTERNAL ERROR: ValueError()",

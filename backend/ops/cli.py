@@ -19,6 +19,7 @@ cli.command("status")(stack.status)
 cli.command("demo")(trace.demo)
 cli.command("trace")(trace.trace)
 cli.command("errors")(trace.errors)
+cli.command("trail-token")(trace.trail_token)
 cli.add_typer(dashboards.cli, name="dashboards")
 
 

@@ -1,5 +1,6 @@
-"""`commandcenter trace`, `errors` and `demo`: arguments in, text and exit codes out."""
+"""`commandcenter trace`, `errors`, `trail-token` and `demo`: arguments in, text and exit codes out."""
 
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,8 @@ from ops.trace import text as say
 from ops.trace.model import Errors, Trace
 from ops.trace.query import Archive, parse_since
 from ops.trace.records import is_valid_id
+from ops.trace.token import HEADER, MAX_MINUTES, find_service
+from ops.trace.token import trail_token as sign
 
 # Text in a pipe or a file has no width of its own; rich would take 80.
 _PIPED_WIDTH: Final = 160
@@ -100,6 +103,30 @@ def _show_errors(found: Errors, console: Console) -> None:
             console.print(Text(f"  {line}", "dim"))
     for warning in summary.warnings(found.searched):
         console.print(Text(warning, "yellow"))
+
+
+def trail_token(
+    *,
+    minutes: Annotated[int, typer.Option(min=1, max=MAX_MINUTES, help="How long it holds.")] = 10,
+    json: JsonOption = False,
+) -> None:
+    """Print a header that makes a request leave its trail in the log, also where nothing fails."""
+    try:
+        service = find_service()
+    except StackError as error:
+        _complain([say.safe(error.problem), say.safe(error.way_out)])
+        raise typer.Exit(error.exit_code) from None
+    expires_at = int(time.time()) + minutes * 60
+    until = datetime.fromtimestamp(expires_at, UTC)
+    token = sign(service.secret_key, expires_at)
+    url = f"{service.url}/api/v1/repositories"
+    if json:
+        answer = {"header": HEADER, "token": token, "expires_at": until, "url": url}
+        typer.echo(orjson.dumps(answer, option=orjson.OPT_UTC_Z | orjson.OPT_INDENT_2))
+        return
+    guard = ' -H "Authorization: Bearer $API_TOKEN"' if service.is_guarded else ""
+    typer.echo(f'curl -H "{HEADER}: {token}"{guard} {say.one_line(url)}')
+    typer.echo(f"Holds until {until:%Y-%m-%d %H:%M:%S} UTC, for any request; what it did: commandcenter trace ID")
 
 
 def demo(

@@ -56,6 +56,22 @@ class Step:
 
 
 @dataclass(slots=True, kw_only=True)
+class TrailStep:
+    """A step of a trail, as docs/log-schema.md describes it. `at` is its end.
+
+    Of `left_out`, `steps` is how many there were, and `at` is None.
+    """
+
+    at: datetime | None
+    offset_ms: float | None
+    kind: str
+    text: str
+    duration_ms: float | None
+    detail: Any
+    steps: int | None
+
+
+@dataclass(slots=True, kw_only=True)
 class Failure:
     """Why a request or a run failed. `traceback` is whole here; the tree shortens it."""
 
@@ -81,6 +97,7 @@ class Work:
     lines: list[Line] = field(default_factory=list)
     outbound: list[Outbound] = field(default_factory=list)
     progress: list[Step] = field(default_factory=list)
+    trail: list[TrailStep] = field(default_factory=list)
     error: Failure | None = None
 
 

@@ -11,10 +11,11 @@ from rich.tree import Tree
 from ops.trace import text as say
 from ops.trace.failures import own_frames
 from ops.trace.model import Database, Failure, Line, Outbound, Request, Run, Sql, Statement, Step, Story, Task, Work
+from ops.trace.steps import count
+from ops.trace.trail_rows import trail_rows
 
 T = TypeVar("T")
 
-_SQL_CHARS: Final = 96
 _VALUE_CHARS: Final = 80
 _MAX_ROWS: Final = 50
 _LEVELS: Final = {"debug": "dim", "info": "", "warning": "yellow", "error": "bold red", "critical": "bold red"}
@@ -126,6 +127,10 @@ class _Pencil:
                 for step in _last_of_each_stage(work)
             ]
             tree.add(Text(f"Progress  {say.one_line(' → '.join(steps))}"))
+        if work.trail:
+            branch = tree.add(Text(f"Trail  {say.plural(count(work.trail), 'step')}"))
+            for row in trail_rows(work.trail, full=self._full):
+                branch.add(row)
         self._rows(tree, "Calls out", work.outbound, self._outbound)
         self._rows(tree, "Log", work.lines, self._line)
 
@@ -233,7 +238,7 @@ class _Pencil:
             branch.add(Text(f"… {len(rows) - len(shown)} more: --full", "dim italic"))
 
     def _shortened(self, sql: str) -> str:
-        return (say.one_line(sql) if self._full else say.short_sql(sql, _SQL_CHARS)) or "(no text)"
+        return (say.one_line(sql) if self._full else say.short_sql(sql, say.SQL_CHARS)) or "(no text)"
 
 
 def _all_tasks(tasks: Iterable[Task]) -> Iterable[Task]:

@@ -12,6 +12,7 @@ from ops.trace.gaps import notes
 from ops.trace.model import Database, Line, Request, Run, Statement, Story, Task, Work
 from ops.trace.postgres_log import PgStatement
 from ops.trace.records import LogRecord, earlier
+from ops.trace.steps import put_trail
 
 REQUEST_FINISHED: Final = "request.finished"
 TASK_SENT: Final = "task.sent"
@@ -75,10 +76,7 @@ class _Builder:
             else:
                 self.lines.append(work.line_of(record, self.offset_ms(record.at)))
         for task_id, own in by_task.items():
-            task = self._task(task_id, own[0])
-            task.runs = self._runs(own)
-            # On a retry, Celery names the task its own parent.
-            task.parent_id = next((one.parent_id for one in own if one.parent_id not in {None, task_id}), None)
+            self._task(task_id, own[0]).runs = self._runs(own)
         for group in by_server.values():
             self._add_requests(group)
         self.requests.sort(key=lambda request: request.started_at)
@@ -127,6 +125,8 @@ class _Builder:
             status=int(status) if status is not None else None,
             client=record.text("client"),
         )
+        if end is not None:
+            put_trail(request, end, self.start)
         self.requests.append(request)
         return request
 
@@ -135,6 +135,7 @@ class _Builder:
             self._note_sent(record, request)
         elif record.event == "request.failed":
             request.error = failure_of(record, self.offset_ms(record.at))
+            put_trail(request, record, self.start)
             request.method = request.method or record.text("method")
             request.route = request.route or record.text("route")
         else:
@@ -191,7 +192,7 @@ class _Builder:
                 )
                 runs.append(run)
                 open_runs[key] = run
-            work.put_in_run(run, record, self.offset_ms(record.at))
+            work.put_in_run(run, record, self.start)
         return sorted(runs, key=lambda run: run.started_at)
 
     def _settle(self) -> None:

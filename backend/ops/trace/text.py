@@ -11,6 +11,8 @@ _BLANKS: Final = re.compile(r"[ \t\r\n]+")
 # Where the part of a statement begins that tells it from others.
 _TURN: Final = re.compile(r" (?:FROM|WHERE|ON CONFLICT) ", re.IGNORECASE)
 _HEAD_CHARS: Final = 24
+# How much of a statement a row shows.
+SQL_CHARS: Final = 96
 _MS_PER_S: Final = 1000.0
 _S_PER_MIN: Final = 60
 _MIN_PER_H: Final = 60

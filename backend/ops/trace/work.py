@@ -1,14 +1,15 @@
 """Puts a log record into its place within a request or a run."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from ops.trace.failures import failure_of
-from ops.trace.model import Failure, Line, Outbound, Run, Sql, Step, Work
+from ops.trace.model import Line, Outbound, Run, Sql, Step, Work
 from ops.trace.records import LogRecord, as_number, as_text
+from ops.trace.steps import put_trail
 
-_CELERYS_PARENT: Final = "celery.worker.request"
-_LOST: Final = "WorkerLostError"
+# A run whose process is gone, by its parent's word. Its message goes back to the queue.
+_LOST: Final = "LOST"
 _TOLD_BY_THE_RUN: Final = frozenset({"task.started", "task.sent"})
 
 
@@ -17,8 +18,9 @@ def milliseconds(span: timedelta) -> float:
     return round(span / timedelta(milliseconds=1), 3)
 
 
-def put_in_run(run: Run, record: LogRecord, offset_ms: float) -> None:
+def put_in_run(run: Run, record: LogRecord, story_start: datetime) -> None:
     """Add a record of a task to its run."""
+    offset_ms = milliseconds(record.at - story_start)
     if record.event == "task.finished":
         run.state = record.text("state") or "UNKNOWN"
         run.ended_at = record.at
@@ -26,22 +28,12 @@ def put_in_run(run: Run, record: LogRecord, offset_ms: float) -> None:
         run.sql = sql_of(record)
     elif record.event == "task.failed":
         run.error = failure_of(record, offset_ms)
-        if run.ended_at is None:
-            # A killed child tells no end of its own; if one comes after all, it overwrites this.
+        put_trail(run, record, story_start)
+        if run.ended_at is None or run.state == _LOST:
+            # A killed child tells no end of its own; if one comes after all, it overwrites this. Lost for the last
+            # time it has failed.
             run.state = record.text("state") or "FAILURE"
             run.ended_at = record.at
-    elif record.logger == _CELERYS_PARENT and _LOST in record.event and run.ended_at is None:
-        # Killed from outside. The message goes back to its queue, so Celery calls this no failure of the task.
-        run.state = "LOST"
-        run.ended_at = record.at
-        run.error = Failure(
-            at=record.at,
-            offset_ms=offset_ms,
-            type=_LOST,
-            message=record.event,
-            fingerprint=None,
-            traceback=record.text("exception"),
-        )
     elif record.event not in _TOLD_BY_THE_RUN:
         put(run, record, offset_ms)
 

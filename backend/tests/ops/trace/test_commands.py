@@ -118,6 +118,8 @@ def test_log_values_command_no_terminal_and_speak_no_markup(logs):
         line(HOSTILE, level=HOSTILE, logger=HOSTILE, **{HOSTILE: HOSTILE}),
         line("task.sent", sent_task=HOSTILE, sent_task_id=HOSTILE, queue=HOSTILE),
         line("request.failed", error_type=HOSTILE, fingerprint=HOSTILE, exception=f"{HOSTILE}\n{HOSTILE}: {HOSTILE}"),
+        line("request.failed", trail=[{"at_ms": 1, "kind": HOSTILE, "text": HOSTILE, "detail": {HOSTILE: HOSTILE}}]),
+        line("task.failed", task_id="T", trail=[{"kind": "sql", "text": HOSTILE, "detail": HOSTILE}]),
         line("outbound.finished", method=HOSTILE, host=HOSTILE, path=HOSTILE, error_type=HOSTILE),
         line("sync.progress", stage=HOSTILE, progress=1),
         line("request.finished", method=HOSTILE, path=HOSTILE, route=HOSTILE, client=HOSTILE, trace_id=HOSTILE),
@@ -162,6 +164,27 @@ def test_many_rows_are_cut_and_say_how_to_see_all(logs):
     assert "event-059" in run("trace", "r", "--full", "--logs", logs).stdout
 
 
+def test_a_long_trail_shows_how_it_began_and_how_it_ended(logs):
+    """What it did last is why it failed; --full shows all."""
+    steps = [{"at_ms": number, "kind": "log", "text": f"step-{number:03d}"} for number in range(100)]
+    write(logs, line("request.failed", error_type="E", trail=steps))
+    shown = re.findall(r"step-(\d+)", run("trace", "r", "--logs", logs).stdout)
+    assert shown == [f"{number:03d}" for number in (*range(10), *range(60, 100))]
+    assert "50 more: --full" in run("trace", "r", "--logs", logs).stdout
+    assert len(re.findall(r"step-\d+", run("trace", "r", "--full", "--logs", logs).stdout)) == 100
+
+
+def test_a_long_step_is_cut_to_a_row(logs):
+    """A trail is read from top to bottom; one statement must not fill the screen."""
+    sql = f"SELECT {', '.join(f'column_{number}' for number in range(60))} FROM jobs"  # noqa: S608 - runs nowhere
+    steps = [{"at_ms": 1, "kind": "sql", "text": sql, "detail": 1}, {"at_ms": 2, "kind": "log", "text": "x" * 400}]
+    write(logs, line("request.failed", trail=steps))
+    shown = run("trace", "r", "--logs", logs).stdout
+    assert "… FROM jobs" in shown
+    assert "x" * 120 not in shown
+    assert "column_59" in run("trace", "r", "--full", "--logs", logs).stdout
+
+
 def test_short_sql_keeps_table_and_condition():
     """Which columns hardly ever tells one statement from another; which table and which rows does."""
     columns = ", ".join(f"repositories.column_{number}" for number in range(30))
@@ -198,6 +221,17 @@ def test_the_same_failure_is_one_row_with_its_last_id(logs):
     shown = run("errors", "--logs", logs).stdout
     assert "commandcenter trace r3" in shown
     assert "r4" in shown
+
+
+def test_a_run_that_was_lost_is_an_error_of_its_own(logs):
+    """A killed process leaves no traceback; its parent's word is all there is."""
+    lost = {"state": "LOST", "error_type": "WorkerLostError", "fingerprint": "f", "reason": "signal 9 (SIGKILL)"}
+    write(logs, line("task.failed", service="worker", task="work", task_id="T", **lost), name="worker.log")
+    (group,) = orjson.loads(run("errors", "--json", "--logs", logs).stdout)["groups"]
+    assert (group["type"], group["statuses"], group["where"]) == ("WorkerLostError", ["LOST"], ["work"])
+    assert (group["message"], group["request_id"]) == ("signal 9 (SIGKILL)", "r")
+    shown = run("errors", "--logs", logs).stdout
+    assert "WorkerLostError LOST" in shown
 
 
 def test_no_error_is_said_with_the_period_it_holds_for(logs):

@@ -147,34 +147,58 @@ def test_a_message_delivered_twice_at_once_has_two_runs():
 
 
 def test_a_killed_child_fails_by_its_parents_word():
-    """The child is no more; the parent process, with another pid, tells the end."""
-    found = story(in_task("task.started", 1), in_task("task.failed", 9, pid=8, error_type="WorkerLostError"))
+    """Past its hard time limit: the child is no more; the parent process, with another pid, tells the end."""
+    killed: dict[str, Any] = {"error_type": "TimeLimitExceeded", "state": "FAILURE"}
+    found = story(in_task("task.started", 1), in_task("task.failed", 9, pid=8, **killed))
     (run,) = found.tasks[0].runs
     assert run.error is not None
-    assert (run.state, run.error.type, run.pid) == ("FAILURE", "WorkerLostError", 9)
+    assert (run.state, run.error.type, run.pid) == ("FAILURE", "TimeLimitExceeded", 9)
+
+
+LOST: dict[str, Any] = {
+    "state": "LOST",
+    "error_type": "WorkerLostError",
+    "fingerprint": "f",
+    "reason": "signal 9 (SIGKILL)",
+    "pid": 8,
+}
 
 
 def test_a_killed_process_is_lost_and_its_message_comes_again():
-    """Recorded from a worker whose child was killed by SIGKILL: no event of ours, a line of Celery's parent process."""
-    lost = {"logger": "celery.worker.request", "level": "error", "exception": "Traceback …"}
+    """Its parent process tells; the next delivery is another attempt."""
     found = story(
         line("task.sent", 0, sent_task="work", sent_task_id="T"),
         finished(1, 1),
         in_task("task.started", 2),
-        in_task("Task handler raised error: WorkerLostError('signal 9')", 5, pid=8, **lost),
-        in_task("task.started", 7, attempt=2, pid=10, parent_id="T"),
-        in_task("task.finished", 9, attempt=2, pid=10, parent_id="T", state="SUCCESS"),
+        in_task("task.failed", 5, **LOST),
+        in_task("task.started", 7, attempt=2, pid=10),
+        in_task("task.finished", 9, attempt=2, pid=10, state="SUCCESS"),
     )
     (task,) = found.requests[0].tasks
-    assert [(run.state, run.error is not None) for run in task.runs] == [("LOST", True), ("SUCCESS", False)]
-    assert (task.parent_id, task.state) == (None, "SUCCESS")
+    first, second = task.runs
+    assert (first.state, first.ended_at, second.state) == ("LOST", BASE + timedelta(milliseconds=5), "SUCCESS")
+    assert first.error is not None
+    assert (first.error.type, first.error.message) == ("WorkerLostError", "signal 9 (SIGKILL)")
+    assert (task.state, second.error) == ("SUCCESS", None)
+
+
+def test_a_run_that_was_lost_keeps_the_story_open_until_it_failed_for_good():
+    """Its message is in the queue again; or it was the last time, and the parent says so too."""
+    lost = [in_task("task.started", 2), in_task("task.failed", 5, **LOST)]
+    assert (story(*lost).tasks[0].state, story(*lost).ended_at) == ("LOST", None)
+    failed = story(*lost, in_task("task.failed", 6, **(LOST | {"state": "FAILURE"})))
+    assert (failed.tasks[0].state, failed.ended_at) == ("FAILURE", BASE + timedelta(milliseconds=6))
 
 
 def test_a_nested_task_keeps_its_parent_when_it_is_tried_again():
-    """Celery names a retried task as its own parent."""
-    found = story(in_task("task.started", 1, "A"), *(in_task("x", 2 + n, "B", parent_id="AB"[n]) for n in (0, 1)))
+    found = story(
+        in_task("task.started", 1, "A"),
+        in_task("task.started", 2, "B", parent_id="A"),
+        in_task("task.sent", 3, "B", parent_id="A", sent_task="work", sent_task_id="B"),
+        in_task("task.started", 4, "B", parent_id="A", attempt=2),
+    )
     (a,) = found.tasks
-    assert [(task.task_id, task.parent_id) for task in a.tasks] == [("B", "A")]
+    assert [(task.task_id, task.parent_id, len(task.runs)) for task in a.tasks] == [("B", "A", 2)]
 
 
 def test_a_revoked_task_never_started():
@@ -213,6 +237,52 @@ def test_a_statement_missing_in_postgresqls_log_is_said():
     assert any("counted 3 statements" in note for note in found.notes)
 
 
+STEPS = [
+    {"at_ms": 2.5, "kind": "sql", "text": "SELECT 1", "duration_ms": 1.5, "detail": 3},
+    {"kind": "left_out", "steps": 7},
+    {"at_ms": 8.0, "kind": "log", "text": "looked up key=value", "detail": "debug"},
+]
+
+
+def test_a_trail_stands_in_its_requests_time():
+    """Its steps count from when the request began, the story from its first line."""
+    found = story(line("before", 0, trace_id="other", pid=2), finished(20, 10, trail=STEPS))
+    (request,) = [one for one in found.requests if one.trail]
+    assert [(one.kind, one.offset_ms, one.duration_ms, one.detail, one.steps) for one in request.trail] == [
+        ("sql", 12.5, 1.5, 3, None),
+        ("left_out", None, None, None, 7),
+        ("log", 18.0, None, "debug", None),
+    ]
+    assert request.trail[0].at == BASE + timedelta(milliseconds=12.5)
+
+
+def test_a_trail_that_is_told_twice_is_shown_once():
+    """request.failed tells it up to the error, request.finished to the end; whichever knows more counts."""
+    failed = line("request.failed", 9, error_type="E", trail=STEPS[:2])
+    for end in (finished(10, 10, trail=STEPS), finished(10, 10)):
+        (request,) = story(failed, end).requests
+        assert len(request.trail) == len(STEPS if "trail" in end else STEPS[:2])
+        assert not request.lines
+
+
+def test_a_run_has_a_trail_of_its_own():
+    """A task that is tried again begins a new one."""
+    found = story(
+        in_task("task.started", 100),
+        in_task("task.failed", 120, error_type="E", state="FAILURE", trail=STEPS),
+        in_task("task.started", 200, attempt=2),
+        in_task("task.failed", 220, attempt=2, error_type="E", state="FAILURE", trail=STEPS[2:]),
+    )
+    assert [[one.offset_ms for one in run.trail] for run in found.tasks[0].runs] == [[2.5, None, 8.0], [108.0]]
+
+
+def test_no_step_ends_after_its_line_was_written():
+    """Where the line of the beginning is gone, the trail's own says when that was at the latest."""
+    found = story(in_task("earlier", 0, "other"), in_task("task.failed", 50, error_type="E", trail=STEPS))
+    (run,) = next(task for task in found.tasks if task.task_id == "T").runs
+    assert [one.offset_ms for one in run.trail] == [44.5, None, 50.0]
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -234,10 +304,12 @@ EVENTS = st.sampled_from(
 KEYS = ["service", "pid", "task_id", "task", "root_id", "parent_id", "attempt", "trace_id", "level", "logger", "sql"]
 KEYS += ["sent_task", "sent_task_id", "queue", "queue_wait_ms", "duration_ms", "status", "state", "route", "exception"]
 KEYS += ["error_type", "stage", "progress", "method", "path", "client"]
+STEP_KEYS = ["at_ms", "kind", "text", "duration_ms", "detail", "steps"]
+TRAILS = JSON | st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(STEP_KEYS, JSON)) | JSON, max_size=3)
 NAMES = st.sampled_from(["A", "B", "C", "api", "worker"])
 LINES = st.fixed_dictionaries(
     {"timestamp": st.datetimes().map(datetime.isoformat), "event": EVENTS},
-    optional=dict.fromkeys(KEYS, JSON | NAMES),
+    optional=dict.fromkeys(KEYS, JSON | NAMES) | {"trail": TRAILS},
 )
 
 
@@ -245,6 +317,8 @@ LINES = st.fixed_dictionaries(
 def test_any_lines_make_a_story(lines):
     """Whatever an older or newer version logs, or somebody forges: no line is lost, and none breaks it."""
     found = story(*lines)
+    Console(file=io.StringIO()).print(story_tree(found, BASE))
+    orjson.dumps(found)
     told: set[str] = set()
     pending = [*found.tasks, *(task for request in found.requests for task in request.tasks)]
     while pending:

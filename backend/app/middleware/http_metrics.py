@@ -32,7 +32,9 @@ CLIENT_GONE: Final = 499
 _SERVER_ERROR: Final = 500
 _NO_SQL: Final = Trail().sql_summary()
 # Probes and scrapes: neither traffic nor news.
-_QUIET: Final = frozenset({"/api/v1/health", "/api/v1/health/ready", "/api/v1/metrics", "/health", "/metrics"})
+_QUIET: Final = frozenset(
+    f"{prefix}{path}" for prefix in ("", "/api/v1") for path in ("/health", "/health/ready", "/metrics")
+)
 
 
 # Of the whole process. Counted by the event loop's thread alone.

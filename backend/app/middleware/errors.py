@@ -18,6 +18,9 @@ log = structlog.get_logger(__name__)
 
 _SERVER_ERROR: Final = 500
 _MAX_REASON: Final = 500
+_ANSWERS: Final = frozenset({"http.response.start", "websocket.accept"})
+# RFC 6455, section 7.4.1.
+_INTERNAL_ERROR: Final = 1011
 
 
 class ErrorBoundaryMiddleware:
@@ -32,7 +35,7 @@ class ErrorBoundaryMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request; answer 500 in its stead where it fails."""
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
         correlation = current()
@@ -49,14 +52,27 @@ class ErrorBoundaryMiddleware:
             if correlation.is_answered:
                 # Half an answer is out. Breaking off is the only honest end: the server closes the connection.
                 raise
+            if scope["type"] == "websocket":
+                await _refuse(scope, send)
+                return
             body, headers = problem_response(500)
             await send({"type": "http.response.start", "status": 500, "headers": headers})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
+async def _refuse(scope: Scope, send: Send) -> None:
+    """Answer a handshake with 500, or close it where the server has no way to answer it."""
+    if "websocket.http.response" not in scope.get("extensions", ()):
+        await send({"type": "websocket.close", "code": _INTERNAL_ERROR})
+        return
+    body, headers = problem_response(500)
+    await send({"type": "websocket.http.response.start", "status": 500, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})
+
+
 def _watched(send: Send, correlation: Correlation) -> Send:
     async def watched_send(message: Message) -> None:
-        correlation.is_answered = correlation.is_answered or message["type"] == "http.response.start"
+        correlation.is_answered = correlation.is_answered or message["type"] in _ANSWERS
         await send(message)
 
     return watched_send
@@ -64,7 +80,7 @@ def _watched(send: Send, correlation: Correlation) -> Send:
 
 def is_client_gone(error: BaseException) -> bool:
     """Tell whether `error` only says that the client closed the connection."""
-    return type(error).__name__ in {"ClientDisconnect", "ClientDisconnected"}
+    return type(error).__name__ in {"ClientDisconnect", "ClientDisconnected", "WebSocketDisconnect"}
 
 
 def _trail() -> list[dict[str, Any]] | None:
@@ -102,7 +118,8 @@ def record_error(scope: Scope, status: int, error: BaseException) -> None:
         is_known = isinstance(error, AppError) or hasattr(error, "status_code")
         log.error(
             "request.failed",
-            method=scope["method"],
+            # A websocket's handshake is a GET.
+            method=scope.get("method", "GET"),
             route=endpoint,
             status=status,
             error_type=error_type(error),

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import structlog
+from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import WorkerLostError
 from celery import Celery, Task, signals
 from celery.exceptions import Retry
@@ -72,6 +73,9 @@ class CorrelatedRequest(Request):
         """Bind the ID while Celery reports a failure, a lost worker among them."""
         with bind(correlation_of(self._context, self.name)) as correlation:  # type: ignore[attr-defined]
             error = getattr(exc_info, "exception", None)
+            if isinstance(error, ExceptionWithTraceback):
+                # As billiard hands over what happened in no child.
+                error = error.exc
             if isinstance(error, WorkerLostError):
                 # Celery puts the message back and tells nobody: the run would end without a word.
                 _note_lost(self.name, correlation.queue, error)

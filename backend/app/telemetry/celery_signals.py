@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import structlog
-from billiard.einfo import ExceptionWithTraceback
+from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined] # the stubs leave it out
 from billiard.exceptions import WorkerLostError
 from celery import Celery, Task, signals
 from celery.exceptions import Retry

@@ -14,12 +14,16 @@ QUEUES: Final = (SYNC_QUEUE, DEFAULT_QUEUE)
 
 _RESULT_EXPIRES_S: Final = 24 * 3600
 _SEND_TIMEOUT_S: Final = 3
+# A task whose process was killed is sent again after this pause, three times at most.
+_LOST_RETRY_S: Final = 1
 
 
 def make_celery(redis_url: str, *, correlation: bool = True) -> "Celery[Task[Any, Any]]":
     """Return the application, with its queues and its promises.
 
-    Acks come late and a lost worker's task goes back to its queue, so every task must bear being run twice.
+    Acks come late and the task of a killed process is sent again, so every task must bear being run twice. It is sent
+    like a retry, with the count of its attempts: putting the same message back (what Celery does otherwise, and does
+    where sending fails) would let a task that kills its process do so for ever.
 
     Args:
         redis_url: broker and result store.
@@ -33,7 +37,9 @@ def make_celery(redis_url: str, *, correlation: bool = True) -> "Celery[Task[Any
         task_default_queue=DEFAULT_QUEUE,
         task_create_missing_queues=False,
         task_acks_late=True,
+        task_retry_on_worker_lost=True,
         task_reject_on_worker_lost=True,
+        task_annotations={"*": {"default_retry_delay": _LOST_RETRY_S}},
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=True,
         worker_hijack_root_logger=False,

@@ -1,9 +1,12 @@
 """The worker and the beat: the Celery application with its tasks, by name, and its schedule."""
 
 import os
+import signal
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from celery import signals
 from prometheus_client.exposition import ThreadingWSGIServer
@@ -19,10 +22,12 @@ from app.utils.metrics import BUILD_INFO, hook_failed
 
 _CANARY_EVERY_S: Final = 30
 _DUE_EVERY_S: Final = 30
-_RECOVER_EVERY_S: Final = 60
+_RECOVER_EVERY_S: Final = 30
 _SWEEP_EVERY_S: Final = 600
 # Past its soft limit a task may clean up for this long.
 _HARD_LIMIT_MARGIN_S: Final = 30
+# Asked to stop, tasks may finish for this long; then they are given back. Supervisors kill after 30 s.
+_FINISH_WITHIN_S: Final = 20.0
 
 settings = get_settings()
 celery = make_celery(settings.redis_url.get_secret_value(), correlation=settings.correlation_enabled)
@@ -41,7 +46,7 @@ celery.conf.beat_schedule = {
         for queue in QUEUES
     },
     "queue-due-syncs": {"task": "repositories.queue_due", "schedule": _DUE_EVERY_S, "options": {"expires": 60}},
-    "recover-lost-jobs": {"task": "repositories.recover", "schedule": _RECOVER_EVERY_S, "options": {"expires": 120}},
+    "recover-lost-jobs": {"task": "repositories.recover", "schedule": _RECOVER_EVERY_S, "options": {"expires": 60}},
     "sweep-clones": {"task": "repositories.sweep", "schedule": _SWEEP_EVERY_S, "options": {"expires": 1200}},
 }
 celery.conf.beat_schedule_filename = str(settings.beat_schedule_file)
@@ -58,38 +63,54 @@ def _serve_metrics(**_: Any) -> None:
     BUILD_INFO.labels(app_version(), settings.build_commit).set(1)
     initialise_series(celery)
     probe = QueueProbe(heartbeat.short_lived_client(settings.redis_url.get_secret_value()), QUEUES)
-    # A child forked while the serving thread holds a metric's lock would find it locked for ever.
-    forking = threading.Lock()
-    os.register_at_fork(before=forking.acquire, after_in_parent=forking.release, after_in_child=forking.release)
-
-    def refresh() -> None:
-        with forking:
-            probe.refresh()
-
     server = make_server(
         settings.api_host,
         settings.worker_metrics_port,
-        wsgi_app(settings.metrics_token.get_secret_value(), refresh),
+        _never_while_forking(wsgi_app(settings.metrics_token.get_secret_value(), probe.refresh)),
         ThreadingWSGIServer,
         handler_class=_SilentHandler,
     )
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
 
+def _never_while_forking(application: Callable[..., Any]) -> Callable[..., Any]:
+    """A child forked while the serving thread holds a metric's lock would find it locked for ever."""
+    forking = threading.Lock()
+    os.register_at_fork(before=forking.acquire, after_in_parent=forking.release, after_in_child=forking.release)
+
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        with forking:
+            return application(environ, start_response)
+
+    return guarded
+
+
 @signals.heartbeat_sent.connect(weak=False)
 def _beat(sender: Any = None, **_: Any) -> None:
+    if _stopping.is_set():
+        return
     try:
         heartbeat.beat(_client(), _worker_name(sender))
     except Exception:  # noqa: BLE001 - a worker that can't tell of its life still works
         hook_failed("heartbeat")
 
 
+_stopping = threading.Event()
+
+
 @signals.worker_shutting_down.connect(weak=False)
-def _leave(sender: Any = None, **_: Any) -> None:
-    try:
-        heartbeat.leave(_client(), str(sender))
-    except Exception:  # noqa: BLE001 - as above
-        hook_failed("heartbeat")
+def _stop(sender: Any = None, how: str = "", **_: Any) -> None:
+    """Take no part any more, and bound the time that running tasks may take to finish."""
+    if not _stopping.is_set():
+        _stopping.set()
+        try:
+            heartbeat.leave(_client(), str(sender))
+        except Exception:  # noqa: BLE001 - as above
+            hook_failed("heartbeat")
+    if how == "Warm":
+        timer = threading.Timer(_FINISH_WITHIN_S, os.kill, (os.getpid(), signal.SIGQUIT))
+        timer.daemon = True
+        timer.start()
 
 
 _clients: dict[int, Any] = {}

@@ -168,7 +168,7 @@ class _Sync:
     def _update(self, clone: Path, head: RemoteHead) -> Summary:
         # --update-shallow: a source that is itself a shallow clone has only part of its history.
         self.connected.at(clone).run(
-            "fetch", "--progress", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
+            "fetch", "--progress", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
             "--no-auto-maintenance", "--update-shallow", "--", self.remote.url.url, f"+{head.ref}:{BRANCH}",
             writes_to=clone,
         )  # fmt: skip

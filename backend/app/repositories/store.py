@@ -1,29 +1,31 @@
-"""What the worker reads and writes of repositories and their jobs; each call is one short transaction."""
+"""What the worker reads and writes of repositories and their jobs; each call is one short transaction.
+
+A claim's attempt is its fence: a run that was taken for lost, and whose job another run has claimed since, can write
+nothing any more, however late it wakes up.
+"""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import and_, case, exists, func, literal, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import undefer
-from uuid_utils import uuid7
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import Session, undefer
 
-from app.correlation import new_id, request_id
 from app.database import SyncDatabase
 from app.jobs.models import ACTIVE, Job, JobStatus
 from app.repositories.git import RepositoryState
 from app.repositories.github import GithubFacts
 from app.repositories.models import Repository
-from app.repositories.service import SYNC_KIND
 
-# A repository whose syncs fail is tried at twice the interval, then four times, up to 64 times.
-_MAX_BACKOFF_STEPS: Final = 6
-# A job whose worker was lost this often is not tried again: it may be what kills the worker.
+# A job that was begun this often and never brought to an end is not begun again: it may be what kills the worker.
 MAX_ATTEMPTS: Final = 5
-# A queued job that nobody has taken for this long may have lost its message.
-_RESEND_AFTER_S: Final = 600
+GIVEN_UP: Final = f"It was begun {MAX_ATTEMPTS} times and never came to an end."
+
+
+class ClaimLostError(Exception):
+    """Somebody else has the job by now, or has ended it: this run has nothing more to say about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,91 +37,135 @@ class Claim:
     repository: Repository
 
 
-def claim(database: SyncDatabase, job_id: uuid.UUID, *, redelivered: bool) -> Claim | None:
+def claim(database: SyncDatabase, job_id: uuid.UUID, *, came_again: bool) -> Claim | None:
     """Take a job: queued ones, and running ones whose message came again, for that says their worker is gone.
+
+    Where it isn't gone after all, that run loses its claim to this one.
 
     None: it is done, or somebody's, or its repository was deleted.
     """
+    takeable = Job.status == JobStatus.QUEUED
+    if came_again:
+        takeable = or_(takeable, Job.status == JobStatus.RUNNING)
     with database.session() as session:
-        takeable = Job.status == JobStatus.QUEUED
-        if redelivered:
-            takeable = or_(takeable, Job.status == JobStatus.RUNNING)
-        job = session.scalar(
+        # The repository's row is locked before its job's, here and below, as deleting one does.
+        repository = session.scalar(
+            select(Repository)
+            .join(Job, Job.repository_id == Repository.id)
+            .where(Job.id == job_id)
+            .with_for_update(of=Repository)
+            .options(undefer(Repository.access_token), undefer(Repository.host_etag), undefer(Repository.host_retry_at))
+        )
+        attempt = session.scalar(
             update(Job)
             .where(Job.id == job_id, takeable)
             .values(
-                status=JobStatus.RUNNING,
+                status=JobStatus.RUNNING if repository is not None else JobStatus.FAILED,
                 attempt=Job.attempt + 1,
                 started_at=func.now(),
+                finished_at=None if repository is not None else func.now(),
                 stage="starting",
                 progress=0,
-                reason=None,
+                reason=None if repository is not None else "The repository was deleted.",
             )
-            .returning(Job)
+            .returning(Job.attempt)
         )
-        if job is None:
+        if attempt is None:
             return None
-        repository = (
-            session.get(
-                Repository,
-                job.repository_id,
-                options=[
-                    undefer(Repository.access_token),
-                    undefer(Repository.host_etag),
-                    undefer(Repository.host_retry_at),
-                ],
+        if repository is not None:
+            session.execute(
+                update(Repository)
+                .where(Repository.id == repository.id)
+                .values(sync_attempted_at=func.now(), updated_at=Repository.updated_at)
+                .execution_options(synchronize_session=False)
             )
-            if job.repository_id is not None
-            else None
-        )
-        if repository is None:
-            _finish(job, "The repository was deleted.")
-            session.commit()
-            return None
-        repository.sync_attempted_at = func.now()
+            session.expunge_all()
         session.commit()
-        session.refresh(repository)
-        session.expunge_all()
-        return Claim(job_id, job.attempt, repository)
+    return Claim(job_id, attempt, repository) if repository is not None else None
 
 
-def report(database: SyncDatabase, job_id: uuid.UUID, stage: str, progress: int) -> None:
-    """Write how far a job is."""
+def report(database: SyncDatabase, claim: Claim, stage: str, progress: int) -> None:
+    """Write how far a job is.
+
+    Raises:
+        ClaimLostError: so is any further work on it in vain.
+    """
+    _write(database, claim, stage=stage[:50], progress=max(0, min(100, progress)))
+
+
+def keep(database: SyncDatabase, claim: Claim) -> None:
+    """Give a sign of life of a run.
+
+    Raises:
+        ClaimLostError: see there.
+    """
+    _write(database, claim, updated_at=func.now())
+
+
+def requeue(database: SyncDatabase, claim: Claim, reason: str) -> None:
+    """Put a job back: it will be tried again.
+
+    Raises:
+        ClaimLostError: see there.
+    """
+    _write(database, claim, status=JobStatus.QUEUED, stage="waiting", reason=reason)
+
+
+def _write(database: SyncDatabase, claim: Claim, **values: Any) -> None:
     with database.session() as session:
-        session.execute(
-            update(Job)
-            .where(Job.id == job_id, Job.status == JobStatus.RUNNING)
-            .values(stage=stage[:50], progress=max(0, min(100, progress)))
-        )
+        _update_claimed(session, claim, values)
         session.commit()
+
+
+def _update_claimed(session: Session, claim: Claim, values: dict[str, Any]) -> None:
+    found = session.scalar(
+        update(Job)
+        .where(Job.id == claim.job_id, Job.status == JobStatus.RUNNING, Job.attempt == claim.attempt)
+        .values(values)
+        .returning(Job.id)
+    )
+    if found is None:
+        raise ClaimLostError(f"Attempt {claim.attempt} of job {claim.job_id} is no longer the one that counts.")
 
 
 def succeed(
     database: SyncDatabase,
-    job_id: uuid.UUID,
-    repository_id: int,
+    claim: Claim,
     state: RepositoryState,
     facts: GithubFacts | None,
     *,
     retry_host_at: datetime | None,
     rotated_token: bytes | None,
 ) -> None:
-    """Write what a sync found, and that it is done."""
+    """Write what a sync found, and that it is done.
+
+    Raises:
+        ClaimLostError: nothing was written.
+    """
     with database.session() as session:
-        repository = session.get(Repository, repository_id)
+        repository = session.get(
+            Repository, claim.repository.id, options=[undefer(Repository.access_token)], with_for_update=True
+        )
+        _update_claimed(
+            session,
+            claim,
+            {
+                "status": JobStatus.SUCCEEDED,
+                "stage": "done",
+                "progress": 100,
+                "reason": None,
+                "finished_at": func.now(),
+            },
+        )
         if repository is not None:
             _apply_state(repository, state)
             if facts is not None:
                 _apply_facts(repository, facts)
             if retry_host_at is not None:
                 repository.host_retry_at = retry_host_at
-            if rotated_token is not None:
+            # Unless a user has set another one meanwhile.
+            if rotated_token is not None and repository.access_token == claim.repository.access_token:
                 repository.access_token = rotated_token
-        session.execute(
-            update(Job)
-            .where(Job.id == job_id)
-            .values(status=JobStatus.SUCCEEDED, stage="done", progress=100, reason=None, finished_at=func.now())
-        )
         session.commit()
 
 
@@ -149,110 +195,37 @@ def _apply_facts(repository: Repository, facts: GithubFacts) -> None:
     repository.host_etag = facts.etag
 
 
-def requeue(database: SyncDatabase, job_id: uuid.UUID, reason: str) -> None:
-    """Put a job back: it will be tried again."""
-    with database.session() as session:
-        session.execute(
-            update(Job).where(Job.id == job_id).values(status=JobStatus.QUEUED, stage="waiting", reason=reason)
-        )
-        session.commit()
+def fail(database: SyncDatabase, claim: Claim, reason: str) -> None:
+    """Write that a job failed for good, and why.
 
-
-def fail(database: SyncDatabase, job_id: uuid.UUID, reason: str) -> None:
-    """Write that a job failed for good, and why."""
-    with database.session() as session:
-        job = session.get(Job, job_id)
-        if job is not None:
-            _finish(job, reason)
-            if job.repository_id is not None:
-                session.execute(
-                    update(Repository)
-                    .where(Repository.id == job.repository_id)
-                    .values(sync_failures=Repository.sync_failures + 1)
-                )
-        session.commit()
-
-
-def _finish(job: Job, reason: str) -> None:
-    job.status = JobStatus.FAILED
-    job.reason = reason
-    job.finished_at = func.now()
-
-
-def queue_due(database: SyncDatabase, interval_s: int, limit: int) -> list[uuid.UUID]:
-    """Make jobs for repositories whose last sync is older than `interval_s` seconds; return the jobs' IDs.
-
-    Asks the table, not the clock that called it: what fell due while nobody looked is due still.
-    """
-    factor = func.power(2, func.least(Repository.sync_failures, _MAX_BACKOFF_STEPS))
-    due_at = Repository.sync_attempted_at + func.make_interval(0, 0, 0, 0, 0, 0, literal(interval_s) * factor)
-    active = exists().where(Job.repository_id == Repository.id, Job.kind == SYNC_KIND, Job.status.in_(ACTIVE))
-    with database.session() as session:
-        due = session.scalars(
-            select(Repository.id)
-            # One that was never synced waits for the request that asks for its first sync, but not for ever.
-            .where(
-                ~active,
-                func.coalesce(due_at, Repository.created_at + func.make_interval(0, 0, 0, 0, 0, 0, interval_s))
-                <= func.now(),
-            )
-            .order_by(Repository.sync_attempted_at.nulls_first())
-            .limit(limit)
-        ).all()
-        if not due:
-            return []
-        added = session.scalars(
-            insert(Job)
-            .values(
-                [
-                    {
-                        "id": uuid.UUID(int=uuid7().int),
-                        "kind": SYNC_KIND,
-                        "repository_id": repository_id,
-                        "request_id": request_id() or new_id(),
-                    }
-                    for repository_id in due
-                ]
-            )
-            .on_conflict_do_nothing()
-            .returning(Job.id)
-        ).all()
-        session.commit()
-        return list(added)
-
-
-def lost_jobs(database: SyncDatabase, longest_run_s: float) -> list[uuid.UUID]:
-    """Put back jobs that lost their worker, or give them up; return those whose message is to be sent again.
-
-    Args:
-        database: where jobs are.
-        longest_run_s: no run can last longer: the worker kills it before.
+    Raises:
+        ClaimLostError: nothing was written.
     """
     with database.session() as session:
-        age_s = func.extract("epoch", func.now() - Job.updated_at)
-        stale = or_(
-            and_(Job.status == JobStatus.RUNNING, age_s > longest_run_s),
-            and_(Job.status == JobStatus.QUEUED, age_s > _RESEND_AFTER_S),
-        )
-        hopeless = Job.attempt >= MAX_ATTEMPTS
-        rows = session.execute(
+        count_failures(session, [claim.repository.id])
+        _update_claimed(session, claim, {"status": JobStatus.FAILED, "reason": reason, "finished_at": func.now()})
+        session.commit()
+
+
+def fail_unfinished(database: SyncDatabase, job_id: uuid.UUID, reason: str) -> bool:
+    """Write that a job failed whose run can't say so itself; tell whether it was unfinished."""
+    with database.session() as session:
+        row = session.execute(
             update(Job)
-            .where(stale)
-            .values(
-                status=case((hopeless, JobStatus.FAILED.value), else_=JobStatus.QUEUED.value),
-                reason=case(
-                    (hopeless, f"Its worker was lost {MAX_ATTEMPTS} times."),
-                    else_="Its worker was lost; it will run again.",
-                ),
-                finished_at=case((hopeless, func.now()), else_=None),
-            )
-            .returning(Job.id, Job.status)
-        ).all()
+            .where(Job.id == job_id, Job.status.in_(ACTIVE))
+            .values(status=JobStatus.FAILED, reason=reason, finished_at=func.now())
+            .returning(Job.repository_id)
+        ).one_or_none()
+        if row is not None:
+            count_failures(session, [row.repository_id])
         session.commit()
-        return [row.id for row in rows if row.status == JobStatus.QUEUED]
+        return row is not None
 
 
-def known_ids(database: SyncDatabase) -> set[int]:
-    """Return the IDs of all repositories."""
-    with database.session() as session:
-        return set(session.scalars(select(Repository.id)))
+def count_failures(session: Session, repository_ids: Sequence[int | None]) -> None:
+    """Note that a sync of each of these repositories failed: they are tried less often from now on."""
+    session.execute(
+        update(Repository)
+        .where(Repository.id.in_([each for each in repository_ids if each is not None]))
+        .values(sync_failures=Repository.sync_failures + 1)
+    )

@@ -1,7 +1,8 @@
 """Background work on repositories. Each task may be run twice without harm."""
 
+import contextlib
 import random
-import shutil
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -11,26 +12,38 @@ from typing import Any, Final
 
 import httpx
 import structlog
-from celery import Task, shared_task
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery import Task, shared_task, signals
 from celery.exceptions import SoftTimeLimitExceeded
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+from sqlalchemy import exc as sql
 
+from app.broker import SYNC_QUEUE
 from app.config import Settings, get_settings
+from app.correlation import bind, for_request
 from app.database import SyncDatabase, worker_database
-from app.repositories import git, github, store
+from app.heartbeat import short_lived_client
+from app.repositories import git, github, schedule, store
 from app.repositories.git_error import GitError
+from app.repositories.lease import Lease
 from app.repositories.service import SYNC_TASK, send_sync
 from app.repositories.url import UrlNotAllowedError, UrlPolicy, parse_url
 from app.telemetry.outbound import CorrelatedTransport
+from app.telemetry.queues import priority_keys
 from app.utils.metrics import REPOSITORY_OPERATIONS
 from app.vault import TokenUnreadableError, TokenVault
 
 log = structlog.get_logger(__name__)
 
+GIVE_UP_TASK: Final = "repositories.give_up"
 _MAX_RETRIES: Final = 3
-_FIRST_RETRY_S: Final = 10
 _REPORT_EVERY_S: Final = 1.0
 _HOST_TIMEOUT_S: Final = 10.0
 _DUE_AT_ONCE: Final = 100
+_CLONE_NAME = re.compile(r"([1-9]\d*)\.git(?:\.lock|\.partial)?")
+# It went away, is starting, or has no connection left for us: no fault of the repository's.
+_DATABASE_AWAY: Final = (sql.OperationalError, sql.InterfaceError, sql.TimeoutError)
 
 
 class SyncFailedError(Exception):
@@ -44,41 +57,84 @@ def sync_repository(self: "Task[Any, Any]", job_id: str) -> None:
     Raises:
         SyncFailedError: for good. What may pass is retried with growing pauses.
     """
-    settings, database = get_settings(), worker_database()
-    job = uuid.UUID(job_id)
-    redelivered = bool((self.request.delivery_info or {}).get("redelivered"))
-    claim = store.claim(database, job, redelivered=redelivered)
-    if claim is None:
-        log.info("sync.skipped", reason="done already, or somebody else's")
-        return
-    if claim.attempt > store.MAX_ATTEMPTS:
-        _give_up(database, job, f"Its worker was lost {store.MAX_ATTEMPTS} times.")
+    request, database = self.request, worker_database()
+    came_again = bool(request.retries or (request.delivery_info or {}).get("redelivered"))
     try:
-        _sync(settings, database, claim)
-    except (UrlNotAllowedError, TokenUnreadableError, SyncFailedError) as error:
+        claim = store.claim(database, uuid.UUID(job_id), came_again=came_again)
+        if claim is None:
+            log.info("sync.skipped", reason="done already, or somebody else's")
+            return
+        if claim.attempt > store.MAX_ATTEMPTS:
+            _give_up(database, claim, store.GIVEN_UP)
+        with Lease(database, claim, get_settings().job_lost_after_s):
+            _attempt(self, database, claim)
+    except store.ClaimLostError as error:
+        # Another run has the job: it is not this one's to end.
+        log.warning("sync.superseded", reason=str(error))
+    except _DATABASE_AWAY as error:
+        # Nothing can be written now; the next run finds the job as it is, and so does `recover`.
+        raise self.retry(exc=error, countdown=_pause_s(request.retries)) from error
+
+
+def _attempt(task: "Task[Any, Any]", database: SyncDatabase, claim: store.Claim) -> None:
+    try:
+        _sync(get_settings(), database, claim)
+    except (store.ClaimLostError, *_DATABASE_AWAY):
+        raise
+    except (UrlNotAllowedError, TokenUnreadableError) as error:
         reason = str(error) or "The stored access token can't be read with the current SECRET_KEY; set it again."
-        _give_up(database, job, reason, error)
+        _give_up(database, claim, reason, error)
     except SoftTimeLimitExceeded as error:
-        _give_up(database, job, f"It took longer than {self.app.conf.task_soft_time_limit:g} s.", error)
+        _give_up(database, claim, f"It took longer than {task.app.conf.task_soft_time_limit:g} s.", error)
     except GitError as error:
-        if not error.retryable or self.request.retries >= _MAX_RETRIES:
-            _give_up(database, job, error.reason, error)
-        pause_s = _FIRST_RETRY_S * 3**self.request.retries * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
-        store.requeue(database, job, f"{error.reason} It will be tried again in {pause_s:.0f} s.")
+        if not error.retryable or task.request.retries >= _MAX_RETRIES:
+            _give_up(database, claim, error.reason, error)
+        pause_s = _pause_s(task.request.retries)
+        store.requeue(database, claim, f"{error.reason} It will be tried again in {pause_s:.0f} s.")
         REPOSITORY_OPERATIONS.labels("sync", "retry").inc()
-        raise self.retry(exc=error, countdown=pause_s) from error
+        raise task.retry(exc=error, countdown=pause_s) from error
     except Exception:
         # A fault of ours. The request ID is what finds it; its words are not for users.
-        store.fail(database, job, "An unexpected error; its request ID tells more.")
+        store.fail(database, claim, "An unexpected error; its request ID tells more.")
         REPOSITORY_OPERATIONS.labels("sync", "failure").inc()
         raise
     REPOSITORY_OPERATIONS.labels("sync", "success").inc()
 
 
-def _give_up(database: SyncDatabase, job: uuid.UUID, reason: str, cause: BaseException | None = None) -> None:
-    store.fail(database, job, reason)
+def _pause_s(retries: int) -> float:
+    return get_settings().sync_retry_s * 3.0**retries * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+
+
+def _give_up(database: SyncDatabase, claim: store.Claim, reason: str, cause: BaseException | None = None) -> None:
+    store.fail(database, claim, reason)
     REPOSITORY_OPERATIONS.labels("sync", "failure").inc()
     raise SyncFailedError(reason) from cause
+
+
+@signals.task_failure.connect(weak=False)
+def _on_killed(
+    sender: "Task[Any, Any] | None" = None, task_id: str = "", exception: BaseException | None = None, **_: Any
+) -> None:
+    """Have a job ended whose run was killed: only the worker's parent knows, and it keeps no database connection."""
+    if sender is None or sender.name != SYNC_TASK:
+        return
+    if isinstance(exception, TimeLimitExceeded):
+        reason = f"It took longer than {sender.app.conf.task_time_limit:g} s and was killed."
+    elif isinstance(exception, WorkerLostError):
+        reason = "Its worker process was killed each time it ran."
+    else:
+        return
+    try:
+        sender.app.send_task(GIVE_UP_TASK, args=[task_id, reason])
+    except (OperationalError, RedisError):
+        log.warning("job.end_not_sent", job_id=task_id, reason=reason)
+
+
+@shared_task(name=GIVE_UP_TASK, ignore_result=True)
+def give_up(job_id: str, reason: str) -> None:
+    """End a job whose run can't."""
+    if store.fail_unfinished(worker_database(), uuid.UUID(job_id), reason):
+        REPOSITORY_OPERATIONS.labels("sync", "failure").inc()
 
 
 def _sync(settings: Settings, database: SyncDatabase, claim: store.Claim) -> None:
@@ -100,9 +156,7 @@ def _sync(settings: Settings, database: SyncDatabase, claim: store.Claim) -> Non
         on_progress=_reporter(database, claim),
     )
     facts, retry_host_at = _ask_host(settings, claim, url.host, token)
-    store.succeed(
-        database, claim.job_id, repository.id, state, facts, retry_host_at=retry_host_at, rotated_token=rotated
-    )
+    store.succeed(database, claim, state, facts, retry_host_at=retry_host_at, rotated_token=rotated)
 
 
 def clone_directory(settings: Settings, repository_id: int) -> Path:
@@ -121,7 +175,11 @@ def _reporter(database: SyncDatabase, claim: store.Claim) -> Callable[[str, int]
             return
         last_stage, last_at = stage, now
         log.info("sync.progress", repository_id=claim.repository.id, stage=stage, progress=progress)
-        store.report(database, claim.job_id, stage, progress)
+        try:
+            store.report(database, claim, stage, progress)
+        except _DATABASE_AWAY as error:
+            # Worth a line, not the sync: by its end the database may be back.
+            log.warning("sync.progress_not_written", error_type=type(error).__name__)
 
     return on_progress
 
@@ -158,7 +216,7 @@ def _ask_host(
 @shared_task(name="repositories.queue_due", bind=True, ignore_result=True)
 def queue_due(self: "Task[Any, Any]") -> int:
     """Queue syncs for repositories that are due, and return how many."""
-    jobs = store.queue_due(worker_database(), get_settings().sync_interval_s, _DUE_AT_ONCE)
+    jobs = schedule.queue_due(worker_database(), get_settings().sync_interval_s, _DUE_AT_ONCE)
     for job in jobs:
         send_sync(self.app, job)
     return len(jobs)
@@ -166,28 +224,34 @@ def queue_due(self: "Task[Any, Any]") -> int:
 
 @shared_task(name="repositories.recover", bind=True, ignore_result=True)
 def recover(self: "Task[Any, Any]") -> int:
-    """Send lost jobs again, and return how many."""
-    # Twice the limit: a run on a stopped machine may wake up late.
-    jobs = store.lost_jobs(worker_database(), longest_run_s=2 * float(self.app.conf.task_time_limit or 3600))
+    """Send lost jobs again, each for the request that it belongs to, and return how many."""
+    settings = get_settings()
+    client = short_lived_client(settings.redis_url.get_secret_value())
+    try:
+        queue_is_empty = not any(client.llen(key) for key in priority_keys(SYNC_QUEUE))
+    finally:
+        client.close()
+    jobs = schedule.lost_jobs(worker_database(), silent_s=settings.job_lost_after_s, queue_is_empty=queue_is_empty)
     for job in jobs:
-        log.warning("job.recovered", job_id=str(job))
-        send_sync(self.app, job)
+        with bind(for_request(job.request_id)):
+            log.warning("job.recovered", job_id=str(job.job_id))
+            send_sync(self.app, job.job_id)
     return len(jobs)
 
 
 @shared_task(name="repositories.sweep", ignore_result=True)
 def sweep() -> int:
-    """Remove clones whose repository was deleted, and return how many."""
-    directory = get_settings().repository_dir
+    """Remove clones whose repository was deleted, and return how many. What isn't named like ours stays."""
+    directory = get_settings().repository_dir.resolve()
     if not directory.is_dir():
         return 0
     # Listed before the question: a clone that is made meanwhile is not among them.
-    clones = {path: path.name.partition(".")[0] for path in directory.iterdir()}
-    known = store.known_ids(worker_database())
+    ours = {int(match[1]) for path in directory.iterdir() if (match := _CLONE_NAME.fullmatch(path.name))}
     removed = 0
-    for path, name in clones.items():
-        if name.isdecimal() and int(name) not in known:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    for repository_id in ours - schedule.known_ids(worker_database()):
+        # Busy: deleted while it is being synced. The next sweep finds it.
+        with contextlib.suppress(GitError):
+            git.remove(clone_directory(get_settings(), repository_id))
             removed += 1
     if removed:
         log.info("clones.swept", removed=removed)

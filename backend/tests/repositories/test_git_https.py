@@ -157,6 +157,18 @@ def test_the_token_is_not_sent_to_another_host(
     assert server.seen[0][1] is not None
 
 
+def test_git_itself_follows_no_redirect(
+    source: Source, server: GitServer, sync_https: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host may answer the check in one way and git, a moment later, in another."""
+    source.commit()
+    monkeypatch.setattr(git_remote, "_probe", lambda *_args: None)
+    server.redirects["/old/name/info/refs"] = server.url("owner/name.git/info/refs?service=git-upload-pack")
+    with pytest.raises(GitError, match="redirects elsewhere"):
+        sync_https("old/name")
+    assert {path for path, _ in server.seen} == {"/old/name/info/refs"}
+
+
 def test_redirects_end(server: GitServer, sync_https: Sync) -> None:
     server.redirects["/owner/name.git/info/refs"] = server.url("owner/name.git/info/refs?service=git-upload-pack")
     with pytest.raises(GitError, match="in circles"):
@@ -223,7 +235,7 @@ def test_a_refusal_is_retried_where_that_may_help(
 
 
 def test_the_address_that_was_checked_is_the_one_that_is_used(
-    source: Source, sync_https: Sync, monkeypatch: pytest.MonkeyPatch
+    source: Source, server: GitServer, sync_https: Sync, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second answer of a resolver may be another: `git.invalid` resolves nowhere but in this test's first look."""
     source.commit()
@@ -233,8 +245,10 @@ def test_the_address_that_was_checked_is_the_one_that_is_used(
         return real("127.0.0.1" if host == "git.invalid" else host, port, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", once)
+    # Reached, both times; but the certificate is for another name.
+    url = parse_url(server.url("owner/name.git", "git.invalid"), NEAR)
     with pytest.raises(GitError, match="certificate"):
-        sync_https(host="git.invalid")  # Reached, but the certificate is for another name.
+        git_remote.locate(url, NEAR, None, certificate, time.monotonic() + 10)
     monkeypatch.setattr(git_remote, "_probe", lambda *_args: None)
     with pytest.raises(GitError, match="certificate"):
         sync_https(host="git.invalid")

@@ -76,9 +76,9 @@ def test_git_asks_nobody_and_reads_no_settings(tmp_path: Path, lock: int, monkey
     assert "command\tcore.hookspath=/dev/null" in listed
 
 
-def test_a_protocol_that_was_not_allowed_is_refused_by_git_too(tmp_path: Path, lock: int) -> None:
+def test_a_protocol_that_was_not_allowed_is_refused_by_git_too(tmp_path: Path, lock: int, source: Source) -> None:
     with pytest.raises(GitExitError) as caught:
-        make_git(tmp_path, lock).output("ls-remote", "--", "ext::sh -c 'touch x'")
+        make_git(tmp_path, lock).output("ls-remote", "--", source.url)
     assert b"not allowed" in caught.value.stderr
 
 
@@ -166,6 +166,14 @@ def test_a_large_repository_is_stopped_and_removed(source: Source, sync_source: 
         sync_source(limits=GitLimits(max_size_bytes=1024**2))
     assert not caught.value.retryable
     assert [path.name for path in clone.parent.iterdir()] == ["1.git.lock"]
+
+
+def test_one_large_file_is_stopped_as_it_is_written(tmp_path: Path, lock: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the system, also between two looks at the folder."""
+    put_in_path(tmp_path / "bin", monkeypatch, "git", f"exec dd if=/dev/zero of={tmp_path}/large bs=1M count=3")
+    with pytest.raises(GitError, match="larger than 1 MB"):
+        make_git(tmp_path, lock, limits=GitLimits(max_size_bytes=1024**2)).run("x")
+    assert (tmp_path / "large").stat().st_size <= 1024**2
 
 
 def test_many_small_files_are_stopped_too(tmp_path: Path, lock: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,48 @@
+"""`python -m tests.worker.run worker|beat`: app.serve with tasks that only tests have, and constants that tests set.
+
+Everything else is the service's own: the same application, signals, queues, metrics and shutdown.
+"""
+
+import os
+import sys
+
+from app import serve
+from app.config import Settings
+
+
+def _prepare() -> None:
+    """Change what a test says in its environment; imports wait until the metrics' folder is known."""
+    from app import worker  # noqa: PLC0415 - sets the metrics' folder when imported
+
+    worker.celery.conf.include = [*worker.celery.conf.include, "tests.worker.tasks"]
+    if seconds := os.environ.get("TEST_BEAT_S"):
+        for entry in worker.celery.conf.beat_schedule.values():
+            entry["schedule"] = float(seconds)
+    if seconds := os.environ.get("TEST_FINISH_WITHIN_S"):
+        worker._FINISH_WITHIN_S = float(seconds)  # type: ignore[misc] # a test is not as patient
+    if limits := os.environ.get("TEST_LIMITS_S"):
+        soft, hard = (float(each) if each else None for each in limits.split(","))
+        worker.celery.conf.task_soft_time_limit, worker.celery.conf.task_time_limit = soft, hard
+
+
+_worker, _beat = serve._worker, serve._beat
+
+
+def _start_worker(settings: Settings) -> None:
+    _prepare()
+    if pool := os.environ.get("TEST_POOL"):
+        from app.worker import celery  # noqa: PLC0415 - as above
+
+        celery.start(["--quiet", "worker", f"--pool={pool}", "--concurrency=2", "--without-mingle", "--without-gossip"])
+    else:
+        _worker(settings)
+
+
+def _start_beat(settings: Settings) -> None:
+    _prepare()
+    _beat(settings)
+
+
+if __name__ == "__main__":
+    serve._worker, serve._beat = _start_worker, _start_beat
+    sys.exit(serve.main(sys.argv[1:]))

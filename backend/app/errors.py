@@ -10,6 +10,13 @@ from types import TracebackType
 from typing import Any, Final
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+# RFC 9110's names; Python knows them from 3.13 on.
+_RENAMED: Final = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 
 
 class AppError(Exception):
@@ -46,7 +53,7 @@ def problem(
     """
     if title is None:
         try:
-            title = HTTPStatus(status).phrase
+            title = _RENAMED.get(status) or HTTPStatus(status).phrase
         except ValueError:
             title = "Error"
     body: dict[str, Any] = {

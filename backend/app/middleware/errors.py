@@ -47,7 +47,8 @@ class ErrorBoundaryMiddleware:
             await self._app(scope, receive, send)
         except Exception as error:
             if is_client_gone(error):
-                raise
+                # Nobody listens. Raised further, the framework's last resort would answer 500, and that would count.
+                return
             record_error(scope, 500, error)
             if correlation.is_answered:
                 # Half an answer is out. Breaking off is the only honest end: the server closes the connection.

@@ -47,7 +47,10 @@ def token_accepted(authorization: str | None, token: str | None) -> bool:
     """Tell whether an `Authorization` header bears `token`, in constant time. No token: all are let in."""
     if not token:
         return True
-    return hmac.compare_digest((authorization or "").encode("utf-8", "replace"), f"Bearer {token}".encode())
+    scheme, _, given = (authorization or "").partition(" ")
+    # RFC 9110: schemes are case-insensitive, and more than one space may follow.
+    given = given.lstrip(" ") if scheme.lower() == "bearer" else ""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
 
 
 def wsgi_app(token: str | None, refresh: Callable[[], None]) -> Callable[[WSGIEnvironment, StartResponse], list[bytes]]:

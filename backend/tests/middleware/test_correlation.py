@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -199,12 +200,24 @@ def test_a_client_that_leaves_counts_as_499(served: str, log_lines: Lines) -> No
     assert not [line for line in log_lines() if line["event"] == "request.failed"]
 
 
+def test_a_client_that_leaves_while_a_handler_reads_counts_as_499(served: str, log_lines: Lines) -> None:
+    """Nothing was answered yet: the framework's own last resort must not make a 500 of it."""
+    from tests.system import eventually  # noqa: PLC0415
+
+    host, _, port = served.rpartition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+    [line] = eventually(lambda: [line for line in log_lines() if line["event"] == "request.finished"])
+    assert (line["route"], line["status"]) == ("/items", 499)
+    assert not [line for line in log_lines() if line["level"] == "error"]
+
+
 def test_a_websocket_bears_it_when_accepted_and_when_refused(served: str) -> None:
     """A refused websocket is the hardest to explain without an ID."""
-    with connect(f"ws://{served}/socket", additional_headers={"X-Request-ID": "my-socket"}) as socket:
-        assert socket.response is not None
-        assert socket.response.headers.get_all("X-Request-ID") == ["my-socket"]
-        assert socket.recv() == "my-socket"
+    with connect(f"ws://{served}/socket", additional_headers={"X-Request-ID": "my-socket"}) as opened:
+        assert opened.response is not None
+        assert opened.response.headers.get_all("X-Request-ID") == ["my-socket"]
+        assert opened.recv() == "my-socket"
     for path in ("/denied", "/no-such-socket"):
         with pytest.raises(InvalidStatus) as refusal:
             connect(f"ws://{served}{path}", additional_headers={"X-Request-ID": "my-socket"})

@@ -74,7 +74,8 @@ def wants(expression: str) -> Wants:
             _want(found, node.lhs, node.modifier.matching.labels)
             _want(found, node.rhs, [*node.modifier.matching.labels, *(node.modifier.group_labels or ())])
         elif isinstance(node, Call) and node.func.name == "label_replace":
-            _want(found, node.args[0], [_text(node.args[3])])
+            # With an empty source label it writes a constant and reads nothing.
+            _want(found, node.args[0], [source] if (source := _text(node.args[3])) else [])
     for selector in selectors(tree):
         assert selector.name, f"a selector without a name: {expression}"
         labels = found.labels.setdefault(selector.name, set())

@@ -30,6 +30,12 @@ def job_parts(parts: Collection[str]) -> set[str]:
     return {job for job, (part, _) in _JOBS.items() if part in parts}
 
 
+def rule_files(settings: Settings) -> list[Path]:
+    """Return the files of rules that Prometheus loads, where they lie here."""
+    named = _load(settings, "prometheus.yml")["rule_files"]
+    return [settings.layout.root / "monitoring" / Path(file).name for file in named]
+
+
 def credentials(settings: Settings, name: str) -> Path | None:
     """Write a token to a private file for programs that read theirs from one; None where it isn't set."""
     path = settings.layout.run / name.lower().replace("_", "-")
@@ -61,7 +67,7 @@ def prometheus_config(settings: Settings, parts: Collection[str], scrape_interva
         _authorize(job, credentials(settings, "METRICS_TOKEN"))
         jobs.append(job)
     config["scrape_configs"] = jobs
-    config["rule_files"] = [str(settings.layout.root / "monitoring" / Path(file).name) for file in config["rule_files"]]
+    config["rule_files"] = [str(file) for file in rule_files(settings)]
     if "alertmanager" in parts:
         for manager in config["alerting"]["alertmanagers"]:
             for group in manager["static_configs"]:

@@ -191,6 +191,7 @@ def _prometheus(stack: Stack) -> Program:
     folder = settings.layout.data / "prometheus"
     text = monitoring.prometheus_config(settings, stack.names)
     write_private(folder / "prometheus.yml", text)
+    rules = [file.read_text() for file in monitoring.rule_files(settings)]
     command = [
         program,
         f"--config.file={folder / 'prometheus.yml'}",
@@ -198,8 +199,7 @@ def _prometheus(stack: Stack) -> Program:
         "--storage.tsdb.retention.time=15d",
         f"--web.listen-address=127.0.0.1:{settings.port('PROMETHEUS_PORT')}",
     ]
-    rules = (settings.layout.root / "monitoring" / "alerts.yml").read_text()
-    return Program("prometheus", command, folder, {}, stop_wait_s=30, fingerprint=fingerprint(text, rules))
+    return Program("prometheus", command, folder, {}, stop_wait_s=30, fingerprint=fingerprint(text, *rules))
 
 
 def _alertmanager(stack: Stack) -> Program:

@@ -125,6 +125,7 @@ def test_each_metric_has_the_labels_it_says(there: dict[str, set[str]]) -> None:
             'sum by (class) (label_replace(http_requests_total, "class", "$1", "code", "(.)"))',
             ["http_requests_total{code}"],
         ),
+        ('label_replace(absent(up{job="x"}), "metric", "up", "", "")', []),
         ("http_requests_total * on (route) group_left (x) up", ["http_requests_total{route}", "up{route}", "up{x}"]),
     ],
 )

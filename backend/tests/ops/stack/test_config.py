@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ops.stack import accounts, monitoring, secret_store
+from ops.stack import accounts, monitoring, parts, secret_store
 from ops.stack import layout as layouts
 from ops.stack.errors import StackError
 from ops.stack.layout import Layout
@@ -166,7 +166,7 @@ def test_prometheus_scrapes_this_machines_ports(layout: Layout) -> None:
     assert targets["prometheus"]["targets"] == ["127.0.0.1:9111"]
     assert all(target["labels"]["service"] for target in targets.values())
     assert config["global"]["scrape_interval"] == "15s"
-    assert config["rule_files"] == [str(layout.root / "monitoring" / "alerts.yml")]
+    assert config["rule_files"] == [str(layout.root / "monitoring" / name) for name in ("alerts.yml", "recording.yml")]
 
 
 def test_what_does_not_run_is_not_scraped(layout: Layout) -> None:
@@ -174,6 +174,23 @@ def test_what_does_not_run_is_not_scraped(layout: Layout) -> None:
     config = _prometheus(_settings(layout), ("postgres", "redis", "api", "worker", "beat", "prometheus"))
     assert {job["job_name"] for job in config["scrape_configs"]} == {"backend", "celery-worker", "prometheus"}
     assert "alertmanagers" not in config["alerting"]
+
+
+@pytest.mark.parametrize("name", ["alerts.yml", "recording.yml"])
+def test_changed_rules_restart_prometheus(tmp_path: Path, name: str) -> None:
+    """Else the next `up` goes on with the old ones, and says that all is well."""
+    root = tmp_path / "checkout"
+    shutil.copytree(layouts.checkout() / "monitoring", root / "monitoring", ignore=shutil.ignore_patterns("grafana"))
+    shutil.copy(layouts.checkout() / ".env.example", root)
+    layout = Layout(root, tmp_path / "data")
+    layout.make()
+    settings = _settings(layout)
+    stack = parts.Stack(settings, parts.cluster(settings), ("prometheus",), ())
+    before = parts.build(stack)[0].fingerprint
+    assert parts.build(stack)[0].fingerprint == before
+    with (root / "monitoring" / name).open("a") as file:
+        file.write("# Changed.\n")
+    assert parts.build(stack)[0].fingerprint != before
 
 
 def test_a_metrics_token_goes_by_a_private_file(layout: Layout) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import yaml
 
-from ops.stack import accounts, database, parts, secret_store
+from ops.stack import accounts, database, deployment, parts, secret_store
 from ops.stack.cluster import Cluster
 from ops.stack.errors import last_lines
 from ops.stack.layout import Layout, checkout
@@ -231,7 +231,7 @@ def _settings(data: Path, system: System, server: PostgresServer) -> Settings:
     }
     for part in WATCHERS:
         values[parts.PORTS[part]] = str(free_port())
-    return Settings(layout, values, ())
+    return Settings(layout, values, (), deployment.load(layout))
 
 
 def _edit_prometheus(layout: Layout, interval: str, edits: Edits) -> None:

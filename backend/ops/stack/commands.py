@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ops.stack import database, health, lock, monitoring, orphans, packages, parts, preflight
+from ops.stack.deployment import Deployment
 from ops.stack.errors import FAILED, StackError
 from ops.stack.layout import Layout
 from ops.stack.secret_store import write_private
@@ -64,6 +65,7 @@ def up() -> None:
         for name in settings.ignored:
             _console.print(f"[dim]{name} is set, but this stack brings its own; not used.[/]")
         stack = parts.plan(settings)
+        _mention_release(settings.deployment)
         for name in stack.missing:
             _console.print(f"[yellow]Without {name}: its program is not installed.[/]")
         _start(stack)
@@ -111,7 +113,8 @@ def _bring_up(stack: parts.Stack, supervisor: Supervisor) -> None:
     waiter.until_healthy({name: checks[name] for name in parts.STORES})
     database.prepare(settings)
     step(_console, "migrations", lambda: database.migrate(settings))
-    database.let_exporter_in(settings)
+    if "postgres-exporter" not in settings.deployment.stopped:
+        database.let_exporter_in(settings)
     with _quick_first_scrape(stack, supervisor):
         others = [name for name in stack.names if name not in parts.STORES]
         for name in others:
@@ -136,6 +139,13 @@ def _quick_first_scrape(stack: parts.Stack, supervisor: Supervisor) -> Iterator[
         write_private(config, monitoring.prometheus_config(stack.settings, stack.names))
         if _is_running(supervisor, "prometheus"):
             supervisor.signal("prometheus", "HUP")
+
+
+def _mention_release(deployed: Deployment) -> None:
+    if deployed.is_release:
+        switched = "".join(f", {name}={value}" for name, value in deployed.switches.items())
+        stopped = "".join(f", without {name}" for name in deployed.stopped)
+        _console.print(f"[dim]Release {deployed.commit} is deployed here, not the checkout{switched}{stopped}.[/]")
 
 
 def _mention_docker(layout: Layout) -> None:

@@ -12,7 +12,6 @@ from psycopg import sql
 
 from ops.stack.cluster import SUPERUSER
 from ops.stack.errors import StackError
-from ops.stack.programs import python
 from ops.stack.secret_store import write_private
 from ops.stack.settings import Settings
 
@@ -71,12 +70,12 @@ def migrate(settings: Settings) -> None:
     Raises:
         StackError: alembic failed; with the end of what it said.
     """
-    command = [str(python()), "-m", "alembic", "upgrade", "head"]
+    command = [str(settings.deployment.python), "-m", "alembic", "upgrade", "head"]
     environment = os.environ | settings.for_app() | {"EXPORTER_PASSWORD": settings["EXPORTER_PASSWORD"]}
     try:
         done = subprocess.run(
             command,
-            cwd=settings.layout.backend,
+            cwd=settings.deployment.backend,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

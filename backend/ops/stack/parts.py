@@ -46,11 +46,13 @@ class Stack:
 
 
 def plan(settings: Settings) -> Stack:
-    """Find out which parts can run here."""
+    """Find out which parts can run here, and are to."""
     found = {name: programs.find(*candidates) for name, candidates in WATCHERS.items()}
+    stopped = settings.deployment.stopped
     present = [name for name, program in found.items() if program]
     missing = [name for name, program in found.items() if not program]
-    return Stack(settings, cluster(settings), (*STORES, *OWN, *present), tuple(missing))
+    names = tuple(name for name in (*STORES, *OWN, *present) if name not in stopped)
+    return Stack(settings, cluster(settings), names, tuple(name for name in missing if name not in stopped))
 
 
 def cluster(settings: Settings) -> Cluster:
@@ -135,14 +137,14 @@ def _own(settings: Settings, name: str, code: str) -> Program:
         "PROMETHEUS_MULTIPROC_DIR": str(data / "metrics" / name),
         "BEAT_SCHEDULE_FILE": str(data / "run" / "celerybeat-schedule"),
     }
-    command = [str(programs.python()), "-m", "app.serve", name]
+    command = [str(settings.deployment.python), "-m", "app.serve", name]
     return Program(name, command, data, environment, fingerprint=code)
 
 
 def _code_digest(settings: Settings) -> str:
     """A change of the code asks for a restart as a change of settings does."""
     digest = hashlib.sha256()
-    backend = settings.layout.backend
+    backend = settings.deployment.backend
     for file in sorted([*(backend / "app").rglob("*.py"), *backend.glob("*.lock")]):
         digest.update(str(file.relative_to(backend)).encode())
         digest.update(file.read_bytes())

@@ -1,13 +1,13 @@
 """Settings of a stack: real environment, then `.env`, then the made secrets, then the defaults of `.env.example`."""
 
 import os
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from ops.stack import secret_store
+from ops.stack import deployment, secret_store
+from ops.stack.deployment import Deployment
 from ops.stack.errors import StackError
 from ops.stack.layout import Layout
 
@@ -24,6 +24,7 @@ class Settings:
     layout: Layout
     values: Mapping[str, str]
     ignored: tuple[str, ...]
+    deployment: Deployment
 
     @classmethod
     def load(cls, layout: Layout, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -43,8 +44,10 @@ class Settings:
         }
         known = {*_names(layout), *defaults, *made, "GIT_CA_FILE"}
         values = defaults | made | {name: value for name, value in chosen.items() if name in known}
+        deployed = deployment.load(layout)
+        values |= deployed.switches
         ignored = tuple(name for name in BROUGHT if name in chosen)
-        return cls(layout, {name: value for name, value in values.items() if name not in BROUGHT}, ignored)
+        return cls(layout, {name: value for name, value in values.items() if name not in BROUGHT}, ignored, deployed)
 
     def __getitem__(self, name: str) -> str:
         """Return a setting that has a default or is made."""
@@ -90,9 +93,9 @@ class Settings:
         return {name: value for name, value in self.values.items() if name not in foreign} | {
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
-            "PYTHONPATH": str(self.layout.backend),
+            "PYTHONPATH": str(self.deployment.backend),
             "PYTHONUNBUFFERED": "1",
-            "BUILD_COMMIT": _commit(self.layout),
+            "BUILD_COMMIT": self.deployment.commit,
         }
 
 
@@ -100,16 +103,3 @@ def _names(layout: Layout) -> list[str]:
     """Every name in `.env.example`, those without a default too."""
     lines = (layout.root / ".env.example").read_text().splitlines()
     return [line.partition("=")[0] for line in lines if "=" in line and not line.startswith("#")]
-
-
-def _commit(layout: Layout) -> str:
-    try:
-        asked = subprocess.run(
-            ["git", "-C", str(layout.root), "rev-parse", "--short=12", "HEAD"],  # noqa: S607 - the user's own git.
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:
-        return "unknown"
-    return asked.stdout.strip() or "unknown"

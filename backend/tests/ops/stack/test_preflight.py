@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_free_ports_pass(settings: Settings) -> None:
 
 def test_one_port_for_two_parts_is_refused(settings: Settings) -> None:
     """Both are free, and still only one could have it."""
-    same = Settings(settings.layout, {**settings.values, "REDIS_PORT": settings["POSTGRES_PORT"]}, ())
+    same = replace(settings, values={**settings.values, "REDIS_PORT": settings["POSTGRES_PORT"]})
     with pytest.raises(StackError, match="both"):
         preflight.check_ports(same, ["postgres", "redis"])
 

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 
 from app.config import app_version
+from app.correlation import current
 from app.database import Database
 from app.dependencies import ServicesDep
 from app.errors import AppError
@@ -66,6 +67,19 @@ async def ready(found: ServicesDep, response: Response) -> Readiness:
     if not is_ready:
         response.status_code = 503
     return Readiness(status="ready" if is_ready else "unavailable", components=components)
+
+
+class ProofError(Exception):
+    """Raised for whoever wants to see that a failure has its ID everywhere."""
+
+
+@router.get("/health/failure", include_in_schema=False)
+async def failure() -> None:
+    """Fail, for a request with a valid `X-Trail-Token`: so a release proves its errors. Nobody else finds it."""
+    correlation = current()
+    if correlation is None or not correlation.wants_trail:
+        raise AppError(404, "Not Found")
+    raise ProofError("Asked for.")
 
 
 @router.get(

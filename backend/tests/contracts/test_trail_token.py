@@ -52,3 +52,18 @@ def test_a_request_with_the_header_leaves_its_trail(system: System, tmp_path: Pa
     told = commandcenter("trace", asked, "--logs", str(system.directory / "log"), **settings)
     assert "Trail  " in told
     assert any(" sql " in row and "FROM repositories" in row for row in told.splitlines())
+
+
+def test_a_failure_is_there_for_who_can_sign(system: System, tmp_path: Path) -> None:
+    """A release proves by it that an error has its ID; a stranger must not fill the log with errors."""
+    settings = {"SECRET_KEY": system.environment["SECRET_KEY"], "COMMANDCENTER_DATA": str(tmp_path / "none")}
+    made = orjson.loads(commandcenter("trail-token", "--json", **settings))
+    with system.client() as client:
+        failed = client.get("/api/v1/health/failure", headers={made["header"]: made["token"]})
+        for headers in ({}, {made["header"]: made["token"] + "0"}):
+            assert client.get("/api/v1/health/failure", headers=headers).status_code == 404
+    assert failed.status_code == 500
+    [shown] = failed.headers.get_list("X-Request-ID")
+    assert failed.json()["request_id"] == shown
+    line = system.wait_for_line("api", event="request.failed", request_id=shown)
+    assert (line["error_type"], line["route"]) == ("ProofError", "/api/v1/health/failure")

@@ -5,9 +5,8 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Annotated, Any, Final, ParamSpec, TypeVar
 
 import typer
@@ -15,19 +14,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ops.stack import database, health, lock, monitoring, orphans, packages, parts, preflight
+from ops.stack import health, lock, orphans, packages, parts, preflight
+from ops.stack.bring_up import bring_up
 from ops.stack.deployment import Deployment
 from ops.stack.errors import FAILED, StackError
 from ops.stack.layout import Layout
-from ops.stack.secret_store import write_private
 from ops.stack.settings import Settings
 from ops.stack.supervisor import Supervisor
-from ops.stack.wait import Waiter, step
 
 _console: Final = Console()
 _errors: Final = Console(stderr=True)
 _DOCKER_PATIENCE_S: Final = 2
-_WARM_UP_INTERVAL: Final = "1s"
 
 
 _P = ParamSpec("_P")
@@ -68,77 +65,8 @@ def up() -> None:
         _mention_release(settings.deployment)
         for name in stack.missing:
             _console.print(f"[yellow]Without {name}: its program is not installed.[/]")
-        _start(stack)
+        bring_up(stack, _console)
         _greet(stack, time.monotonic() - started)
-
-
-def _start(stack: parts.Stack) -> None:
-    settings, layout = stack.settings, stack.settings.layout
-    supervisor = Supervisor(layout)
-    is_up = supervisor.is_up()
-    swept = orphans.end(layout.data, layout.postgres_home, supervisor.pid() if is_up else None)
-    if swept:
-        _console.print(f"[dim]Ended what an earlier run left behind: {', '.join(swept)}[/]")
-    if not is_up:
-        preflight.check_ports(settings, stack.names)
-    if layout.postgres_home.parent != layout.data:
-        _console.print(
-            f"[dim]PostgreSQL's account can't enter {layout.data}; its data lies in {layout.postgres_home}.[/]",
-            soft_wrap=True,
-        )
-    if not (stack.cluster.data / "PG_VERSION").exists():
-        step(_console, "database made", lambda: stack.cluster.initialise(settings["POSTGRES_PASSWORD"]))
-    programs = parts.build(stack)
-    supervisor.configure(programs)
-    if is_up:
-        supervisor.reload()
-        idle = [name for name in stack.names if not _is_running(supervisor, name)]
-        preflight.check_ports(settings, idle)
-    else:
-        supervisor.start()
-    _bring_up(stack, supervisor)
-
-
-def _is_running(supervisor: Supervisor, name: str) -> bool:
-    state = supervisor.states().get(name)
-    return state is not None and state.pid != 0
-
-
-def _bring_up(stack: parts.Stack, supervisor: Supervisor) -> None:
-    settings = stack.settings
-    waiter = Waiter(_console, settings.layout, supervisor)
-    checks = health.checks(stack)
-    for name in parts.STORES:
-        supervisor.launch(name)
-    waiter.until_healthy({name: checks[name] for name in parts.STORES})
-    database.prepare(settings)
-    step(_console, "migrations", lambda: database.migrate(settings))
-    if "postgres-exporter" not in settings.deployment.stopped:
-        database.let_exporter_in(settings)
-    with _quick_first_scrape(stack, supervisor):
-        others = [name for name in stack.names if name not in parts.STORES]
-        for name in others:
-            supervisor.launch(name)
-        waiter.until_healthy({name: checks[name] for name in others})
-
-
-@contextmanager
-def _quick_first_scrape(stack: parts.Stack, supervisor: Supervisor) -> Iterator[None]:
-    """Let a Prometheus that just starts look around every second, and go over to its real interval when all is up.
-
-    It spreads first scrapes over one interval: at 15 s, they alone would take longer than all the rest of `up`.
-    """
-    if "prometheus" not in stack.names or _is_running(supervisor, "prometheus"):
-        yield
-        return
-    config = stack.settings.layout.data / "prometheus" / "prometheus.yml"
-    write_private(config, monitoring.prometheus_config(stack.settings, stack.names, _WARM_UP_INTERVAL))
-    try:
-        yield
-    finally:
-        write_private(config, monitoring.prometheus_config(stack.settings, stack.names))
-        if _is_running(supervisor, "prometheus"):
-            supervisor.signal("prometheus", "HUP")
 
 
 def _mention_release(deployed: Deployment) -> None:

@@ -122,7 +122,11 @@ class Cluster:
             "log_timezone": "UTC",
             "timezone": "UTC",
             "log_min_duration_statement": str(self.log_min_duration_ms),
+            # What a statement was called with is people's data.
+            "log_parameter_max_length": "0",
+            "log_parameter_max_length_on_error": "0",
             "auto_explain.log_min_duration": "250ms",
             "auto_explain.log_format": "text",
+            "auto_explain.log_parameter_max_length": "0",
             **self.extra,
         }

@@ -1,0 +1,1 @@
+"""A release, from plan to sign-off: each step checked, done, verified and written down, and the way back."""

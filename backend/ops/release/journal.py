@@ -1,0 +1,292 @@
+"""A release's journal: what was intended, done, failed, taken back, judged, approved; by whom, when, on which grounds.
+
+JSON lines, each flushed to disk before anything else happens, each bearing the hash of the one before. What the release
+is at follows from the journal alone (`fold`); an `intent` without an end says: ask reality. Never holds a secret.
+"""
+
+import fcntl
+import getpass
+import hashlib
+import os
+import re
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Final, Literal, get_args
+
+import orjson
+
+from ops.release import scrubbing
+from ops.stack.errors import StackError
+
+Kind = Literal["intent", "done", "failed", "undo", "verdict", "approval"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+FILE: Final = "journal.jsonl"
+_HASH_MARK: Final = b',"hash":"'
+_HASH_CHARS: Final = 64
+_RELEASE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line. `at` is ISO 8601 with its zone; `inputs` is the SHA-256 of what the step worked from, or empty."""
+
+    number: int
+    release: str
+    at: str
+    who: str
+    kind: Kind
+    step: str
+    inputs: str
+    evidence: Mapping[str, Any]
+    before: str
+    hash: str
+
+    @property
+    def moment(self) -> datetime:
+        """When it was written."""
+        return datetime.fromisoformat(self.at)
+
+
+@dataclass(frozen=True, slots=True)
+class StepState:
+    """What is known of one step: `unknown` means it was begun and nobody wrote how it ended: ask reality."""
+
+    step: str
+    status: Literal["unknown", "done", "failed", "undone"]
+    entry: Entry
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it need not be done again, for the same inputs."""
+        return self.status == "done"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a journal adds up to."""
+
+    steps: Mapping[str, StepState] = field(default_factory=dict)
+    verdicts: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
+    approvals: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
+
+    def is_done(self, step: str, inputs: Any = None) -> bool:
+        """Whether `step` is done, and with these inputs where some are given."""
+        found = self.steps.get(step)
+        return found is not None and found.is_done and (inputs is None or found.entry.inputs == digest(inputs))
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The steps whose end nobody wrote down."""
+        return tuple(step for step, state in self.steps.items() if state.status == "unknown")
+
+
+_STATUS: Final[Mapping[Kind, Literal["unknown", "done", "failed", "undone"]]] = {
+    "intent": "unknown",
+    "done": "done",
+    "failed": "failed",
+    "undo": "undone",
+}
+
+
+def fold(entries: Iterable[Entry]) -> State:
+    """Return what the entries add up to: of each step its last word, verdicts and approvals in order.
+
+    A step is taken back by a new `intent`, and then `undo` once that was verified, or `failed`.
+    """
+    steps: dict[str, StepState] = {}
+    verdicts: dict[str, tuple[Entry, ...]] = {}
+    approvals: dict[str, tuple[Entry, ...]] = {}
+    for entry in entries:
+        if entry.kind == "verdict":
+            verdicts[entry.step] = (*verdicts.get(entry.step, ()), entry)
+        elif entry.kind == "approval":
+            approvals[entry.step] = (*approvals.get(entry.step, ()), entry)
+        else:
+            steps[entry.step] = StepState(entry.step, _STATUS[entry.kind], entry)
+    return State(steps, verdicts, approvals)
+
+
+def digest(inputs: Any) -> str:
+    """Return the SHA-256 of inputs (JSON), whatever the order of their keys; empty for None."""
+    return "" if inputs is None else hashlib.sha256(_encoded(inputs)).hexdigest()
+
+
+def operator() -> str:
+    """Return who works here, as `user@host`; behind sudo, the person and not root."""
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+class Journal:
+    """The journal of one release, one file in the release's folder.
+
+    Args:
+        folder: the release's; made if need be, for us alone.
+        release: its ID: letters, digits, `.`, `_`, `-`.
+        secrets: those in use, so that none is ever written, whatever it looks like.
+        before_append: called before each line is written, and may raise: a lock that was lost, for one.
+
+    Raises:
+        StackError: a line is not what was written, or not of this release; that isn't an ID.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        release: str,
+        *,
+        secrets: Iterable[str] = (),
+        before_append: Callable[[], None] = lambda: None,
+    ) -> None:
+        if not _RELEASE.fullmatch(release):
+            raise StackError(
+                "That is no release ID.", "1 to 63 letters, digits, `.`, `_`, `-`; a letter or digit first."
+            )
+        self.path = folder / FILE
+        self.release = release
+        self._secrets = tuple(secrets)
+        self._before_append = before_append
+        self.entries: tuple[Entry, ...] = ()
+        self.torn = b""
+        if self.path.exists():
+            self.entries, self.torn = read(self.path.read_bytes(), release, self.path)
+
+    @property
+    def head(self) -> str:
+        """The last line's hash: whoever keeps it elsewhere can tell that nothing was cut off the end."""
+        return self.entries[-1].hash if self.entries else _origin(self.release)
+
+    def state(self) -> State:
+        """Return what the release is at."""
+        return fold(self.entries)
+
+    def append(self, kind: Kind, step: str, *, inputs: Any = None, evidence: Mapping[str, Any] | None = None) -> Entry:
+        """Write one line, and return once it is on the disk.
+
+        A line that a crash left half written is kept in a file beside the journal, cut off, and that is written down.
+
+        Args:
+            kind: what it is.
+            step: of which step, or of which gate.
+            inputs: what the step works from (JSON); only its hash is written.
+            evidence: JSON: figures, paths, versions.
+
+        Raises:
+            SecretRefused: something looks like a secret; nothing is written.
+            StackError: the journal on disk is not what was written.
+        """
+        for name, value in (("step", step), ("inputs", inputs), ("evidence", evidence)):
+            scrubbing.refuse(value, self._secrets, name)
+        self._before_append()
+        with self._locked() as file:
+            # Somebody else may have written since we read.
+            self.entries, self.torn = read(file.read(), self.release, self.path)
+            if self.torn:
+                self._cut(file)
+            return self._write(file, kind, step, digest(inputs), evidence or {})
+
+    @contextmanager
+    def _locked(self) -> Iterator[IO[bytes]]:
+        folder = self.path.parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_new = not self.path.exists()
+        with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if is_new:
+                _flush_folder(folder)
+            yield file
+
+    def _cut(self, file: IO[bytes]) -> None:
+        kept = self.path.with_name(f"{FILE}.torn-after-{len(self.entries)}")
+        with kept.open("wb") as copy:
+            copy.write(self.torn)
+            copy.flush()
+            os.fsync(copy.fileno())
+        file.truncate(file.seek(0, os.SEEK_END) - len(self.torn))
+        evidence = {"torn_bytes": len(self.torn), "kept_in": kept.name}
+        self.torn = b""
+        self._write(file, "verdict", "journal", "", evidence)
+
+    def _write(self, file: IO[bytes], kind: Kind, step: str, inputs: str, evidence: Mapping[str, Any]) -> Entry:
+        body = _encoded(
+            {
+                "number": len(self.entries) + 1,
+                "release": self.release,
+                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "who": operator(),
+                "kind": kind,
+                "step": step,
+                "inputs": inputs,
+                "evidence": evidence,
+                "before": self.head,
+            }
+        ).removesuffix(b"}")
+        line = body + _HASH_MARK + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
+        file.seek(0, os.SEEK_END)
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+        entry = _entry(line[:-1])
+        self.entries = (*self.entries, entry)
+        return entry
+
+
+def read(content: bytes, release: str, path: Path = Path(FILE)) -> tuple[tuple[Entry, ...], bytes]:
+    """Return the entries of a journal's content, and what a crash left half written behind them.
+
+    Raises:
+        StackError: a whole line is not what was written: its place is said, nothing is repaired.
+    """
+    *lines, torn = content.split(b"\n")
+    entries: list[Entry] = []
+    before = _origin(release)
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = _entry(line)
+        except (ValueError, TypeError, KeyError):
+            raise _broken(path, number, "was changed after it was written") from None
+        if entry.before != before or entry.number != number or entry.release != release:
+            raise _broken(path, number, "does not follow on the one before it")
+        entries.append(entry)
+        before = entry.hash
+    return tuple(entries), torn
+
+
+def _entry(line: bytes) -> Entry:
+    body, mark, rest = line.rpartition(_HASH_MARK)
+    expected = hashlib.sha256(body).hexdigest()
+    if not mark or rest != expected.encode() + b'"}':
+        raise ValueError("not the hash of this line")
+    return Entry(**orjson.loads(line))
+
+
+def _origin(release: str) -> str:
+    """Return what the first line follows on: no journal of another release fits."""
+    return hashlib.sha256(f"commandcenter release {release}".encode()).hexdigest()
+
+
+def _encoded(value: Any) -> bytes:
+    return orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+
+
+def _broken(path: Path, number: int, what: str) -> StackError:
+    return StackError(
+        f"The journal can't be trusted: line {number} of {path} {what}.",
+        "Nothing was written. Compare with a backup of this folder; never edit a journal. What is true now, "
+        "ask the system itself: `commandcenter status`, `commandcenter release verify`.",
+    )
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

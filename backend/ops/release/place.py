@@ -1,0 +1,82 @@
+"""Where releases lie: `releases/<ID>/` in the stack's data folder, one folder a release, and one lock for all."""
+
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ops.release.journal import FILE, Journal
+from ops.stack.errors import StackError
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """All releases of one stack.
+
+    Args:
+        data: the stack's data folder.
+    """
+
+    data: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where they all lie."""
+        return self.data / "releases"
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever changes anything."""
+        return self.folder / "lock.json"
+
+    def ids(self) -> list[str]:
+        """Return the IDs of releases that have a journal, the one written to last at the end."""
+        found = sorted(self.folder.glob(f"*/{FILE}"), key=lambda path: (path.stat().st_mtime_ns, path))
+        return [path.parent.name for path in found]
+
+    def of(self, release: str) -> Path:
+        """Return the folder of a release, whether it is there or not."""
+        return self.folder / release
+
+    def journal(
+        self,
+        release: str | None = None,
+        *,
+        secrets: Iterable[str] = (),
+        before_append: Callable[[], None] = lambda: None,
+    ) -> Journal:
+        """Open a release's journal; without an ID, that of the release that was written to last.
+
+        Raises:
+            StackError: there is no release yet; that isn't an ID; the journal can't be trusted.
+        """
+        if release is None:
+            ids = self.ids()
+            if not ids:
+                raise StackError(
+                    f"There is no release in {self.folder}.",
+                    "Begin one with `commandcenter release baseline --release ID`.",
+                )
+            release = ids[-1]
+        return Journal(self.of(release), release, secrets=secrets, before_append=before_append)
+
+    def journals(self) -> list[Journal]:
+        """Open the journals of all releases, the one written to last at the end."""
+        return [self.journal(release) for release in self.ids()]
+
+
+def new_id(checkout: Path, now: datetime | None = None) -> str:
+    """Return an ID for a release made now: its time (UTC), and the commit where there is one."""
+    moment = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    try:
+        asked = subprocess.run(
+            ["git", "-C", str(checkout), "rev-parse", "--short=12", "HEAD"],  # noqa: S607 - the user's own git.
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return moment
+    commit = asked.stdout.strip()
+    return f"{moment}-{commit}" if commit else moment

@@ -10,10 +10,12 @@ from typing import Any, Final
 
 import yaml
 
+from ops.stack import programs, receivers
 from ops.stack.errors import StackError
 from ops.stack.secret_store import write_private
 from ops.stack.settings import Settings
 
+ALERTMANAGER: Final = ("prometheus-alertmanager", "alertmanager")
 # Scrape job: the part it asks, and the variable of that part's port.
 _JOBS: Final = {
     "backend": ("api", "API_PORT"),
@@ -80,8 +82,12 @@ def prometheus_config(settings: Settings, parts: Collection[str], scrape_interva
 
 
 def alertmanager_config(settings: Settings) -> str:
-    """Return Alertmanager's configuration for this machine."""
+    """Return Alertmanager's configuration for this machine, with those receivers that have their files."""
     config = _load(settings, "alertmanager.yml")
+    program = programs.find(*ALERTMANAGER)
+    folder = receivers_folder(settings)
+    url_files = program is None or receivers.knows_url_files(program)
+    config = receivers.fill_in(config, folder, seen_as=str(folder), url_files=url_files)
     for receiver in config["receivers"]:
         for hook in receiver.get("webhook_configs", ()):
             if hook.get("url", "").startswith("http://backend:"):
@@ -89,6 +95,22 @@ def alertmanager_config(settings: Settings) -> str:
                 hook["url"] = f"http://{settings.api_host}:{settings.port('API_PORT')}/{path}"
                 _authorize(hook.get("http_config", {}), credentials(settings, "API_TOKEN"))
     return _dump(config)
+
+
+def container_alertmanager_config(settings: Settings, folder: Path) -> str:
+    """Return Alertmanager's configuration for the containers, with those receivers that have their files in `folder`.
+
+    There the folder is mounted under another name, and Alertmanager reads addresses from files.
+    """
+    config = _load(settings, "alertmanager.yml")
+    return _dump(receivers.fill_in(config, folder, seen_as=receivers.MOUNTED, url_files=True))
+
+
+def receivers_folder(settings: Settings) -> Path:
+    """Return the folder of the receivers' addresses, made if it isn't there."""
+    folder = settings.layout.data / "receivers"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def _authorize(client: dict[str, Any], token: Path | None) -> None:

@@ -21,7 +21,7 @@ WATCHERS: Final = {
     "postgres-exporter": ("prometheus-postgres-exporter", "postgres_exporter"),
     "node-exporter": ("prometheus-node-exporter", "node_exporter"),
     "prometheus": ("prometheus",),
-    "alertmanager": ("prometheus-alertmanager", "alertmanager"),
+    "alertmanager": monitoring.ALERTMANAGER,
 }
 PORTS: Final = {
     "postgres": "POSTGRES_PORT",

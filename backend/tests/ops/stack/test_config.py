@@ -206,9 +206,11 @@ def test_a_metrics_token_goes_by_a_private_file(layout: Layout) -> None:
 def test_alertmanager_tells_this_machines_api(layout: Layout) -> None:
     """With the token, where one is set."""
     text = monitoring.alertmanager_config(_settings(layout, API_PORT="8111", API_TOKEN="psst"))
-    hook = yaml.safe_load(text)["receivers"][0]["webhook_configs"][0]
-    assert hook["url"] == "http://127.0.0.1:8111/api/v1/alerts/webhook"
-    assert Path(hook["http_config"]["authorization"]["credentials_file"]).read_text() == "psst"
+    receivers = {each["name"]: each for each in yaml.safe_load(text)["receivers"]}
+    for name in ("shadow", "backend-copy"):
+        [hook] = receivers[name]["webhook_configs"]
+        assert hook["url"] == "http://127.0.0.1:8111/api/v1/alerts/webhook"
+        assert Path(hook["http_config"]["authorization"]["credentials_file"]).read_text() == "psst"
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="wants Debian's package prometheus")

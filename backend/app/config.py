@@ -1,4 +1,7 @@
-"""The one reader of the environment. `.env.example` lists every setting with a line."""
+"""The one reader of the environment. `.env.example` lists every setting with a line.
+
+A secret may come from a file: secret_files.py.
+"""
 
 import ipaddress
 import re
@@ -10,10 +13,11 @@ from typing import Any, Final, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from redis import ConnectionPool
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+from app.secret_files import Environment, SecretFileError
 
 _SHORTEST_SECRET: Final = 32
 # In lower case, letters alone: `Change-Me_123` is none either.
@@ -54,10 +58,8 @@ class ConfigurationError(ValueError):
     """The environment doesn't allow a start; the message says what to set."""
 
 
-class Settings(BaseSettings):
+class Settings(Environment):
     """Settings of API, worker and beat. Seconds, milliseconds and bytes are in the names."""
-
-    model_config = SettingsConfigDict(env_file=None, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True)
 
     environment: Literal["development", "test", "production"] = "development"
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
@@ -273,6 +275,8 @@ def _explain(error: ValueError) -> str:
     problems: list[dict[str, Any]] = []
     if isinstance(error, ValidationError):
         problems.extend(dict(each) for each in error.errors(include_input=False, include_url=False))
+    if isinstance(error, SecretFileError):
+        return str(error)
     lines = [
         f"  {'.'.join(str(part) for part in each['loc']).upper() or 'environment'}: "
         f"{each['msg'].removeprefix('Value error, ')}"
@@ -289,10 +293,8 @@ def app_version() -> str:
         return "unknown"
 
 
-class _MigrationSettings(BaseSettings):
+class _MigrationSettings(Environment):
     """A migration needs the database and no other secret."""
-
-    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
 
     database_url: SecretStr
 

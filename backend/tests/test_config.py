@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,8 @@ PRODUCTION = GOOD | {
     "API_TOKEN": "Hq7Lw2Xr9Tn4Vb6Kd1",
     "METRICS_TOKEN": "Ym5Jc8Zs3Pf0Ge2Ua7",
 }
-NAMES = sorted(name.upper() for name in Settings.model_fields)
+FIELDS = sorted(name.upper() for name in Settings.model_fields)
+NAMES = FIELDS + [f"{name}_FILE" for name in FIELDS]
 SECRETS = sorted(name.upper() for name, field in Settings.model_fields.items() if field.annotation is SecretStr)
 
 
@@ -211,3 +213,51 @@ def test_former_keys_are_a_list() -> None:
     """The newest first; spaces and empty places are nobody's key."""
     with environment(GOOD | {"SECRET_KEY_FALLBACKS": " one, two,,"}):
         assert get_settings().secret_keys == [GOOD["SECRET_KEY"], "one", "two"]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_may_lie_in_a_file(tmp_path: Path, name: str) -> None:
+    """Containers get their secrets so; and files are written by editors, which end them with a newline."""
+    file = tmp_path / "secret"
+    value = PRODUCTION.get(name, "Kd8Zs2Qp6Wm1")
+    file.write_text(value + "\n")
+    values = {other: PRODUCTION[other] for other in PRODUCTION if other != name} | {f"{name}_FILE": str(file)}
+    with environment(values):
+        assert getattr(get_settings(), name.lower()).get_secret_value() == value
+
+
+def test_a_secret_in_a_file_is_looked_at_as_any_other(tmp_path: Path) -> None:
+    """Where it lies makes it no better; and nothing of it is told."""
+    file = tmp_path / "secret"
+    for content, told in (("changeme\n", "API_TOKEN is a well-known value"), ("\n", "API_TOKEN is missing")):
+        file.write_text(content)
+        values = {name: PRODUCTION[name] for name in PRODUCTION if name != "API_TOKEN"}
+        message = refusal(values | {"API_TOKEN_FILE": str(file)})
+        assert told in message
+        assert "changeme" not in message
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Its path is no secret, and a person must find it."""
+    missing = tmp_path / "nothing"
+    message = refusal(PRODUCTION | {"SECRET_KEY": "", "SECRET_KEY_FILE": str(missing)})
+    assert f"SECRET_KEY_FILE: {missing}" in message
+    missing.write_bytes(b"Hunter2\xff")
+    assert "Hunter2" not in refusal(PRODUCTION | {"SECRET_KEY": "", "SECRET_KEY_FILE": str(missing)})
+
+
+def test_a_secret_told_twice_is_refused(tmp_path: Path) -> None:
+    """Whoever changed one of them would wonder why nothing happened."""
+    file = tmp_path / "secret"
+    file.write_text("Kd8Zs2Qp6Wm1")
+    message = refusal(PRODUCTION | {"API_TOKEN_FILE": str(file)})
+    assert "API_TOKEN and API_TOKEN_FILE are both set" in message
+    assert "Kd8Zs2Qp6Wm1" not in message
+
+
+def test_a_migration_reads_its_url_from_a_file_too(tmp_path: Path) -> None:
+    """It runs in a container as the service does."""
+    file = tmp_path / "url"
+    file.write_text(GOOD["DATABASE_URL"] + "\n")
+    with environment({"DATABASE_URL_FILE": str(file)}):
+        assert migration_url() == GOOD["DATABASE_URL"].replace("postgresql:", "postgresql+psycopg:")

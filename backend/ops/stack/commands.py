@@ -1,13 +1,11 @@
 """`commandcenter up`, `down` and `status`: what an operator types, and what it answers."""
 
-import functools
 import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, Final, ParamSpec, TypeVar
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -19,36 +17,15 @@ from ops.stack.bring_up import bring_up
 from ops.stack.deployment import Deployment
 from ops.stack.errors import FAILED, StackError
 from ops.stack.layout import Layout
+from ops.stack.plainly import plainly
 from ops.stack.settings import Settings
 from ops.stack.supervisor import Supervisor
 
 _console: Final = Console()
-_errors: Final = Console(stderr=True)
 _DOCKER_PATIENCE_S: Final = 2
 
 
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-
-
-def _plainly(command: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Turn a StackError into its words and its exit code."""
-
-    @functools.wraps(command)
-    def guarded(*arguments: _P.args, **options: _P.kwargs) -> _R:
-        try:
-            return command(*arguments, **options)
-        except StackError as error:
-            # Logs are full of brackets, which are no markup of ours.
-            _errors.print(f"[red]✗[/] {escape(error.problem)}", highlight=False, soft_wrap=True)
-            if error.way_out:
-                _errors.print(f"  → {escape(error.way_out)}", highlight=False, soft_wrap=True)
-            raise typer.Exit(error.exit_code) from None
-
-    return guarded
-
-
-@_plainly
+@plainly
 def up() -> None:
     """Start everything that isn't running yet, wait until it is healthy, and leave it running."""
     started = time.monotonic()
@@ -114,7 +91,7 @@ def _greet(stack: parts.Stack, took_s: float) -> None:
         _console.print(f"  {line:<{width}}[dim]{why}[/]", highlight=False, soft_wrap=True)
 
 
-@_plainly
+@plainly
 def down(
     *,
     data: Annotated[bool, typer.Option("--data", help="Delete the stack's data too. Nothing is asked.")] = False,
@@ -138,7 +115,7 @@ def down(
                 _console.print(f"Deleted {folder}", highlight=False, soft_wrap=True)
 
 
-@_plainly
+@plainly
 def status(*, as_json: Annotated[bool, typer.Option("--json", help="For a script to read.")] = False) -> None:
     """Show each part: does it run, since when, is it healthy. Exit code 1 unless all are."""
     layout = Layout.from_environment()

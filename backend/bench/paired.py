@@ -11,7 +11,6 @@ import random
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from time import perf_counter
@@ -24,12 +23,12 @@ from app.main import create_app
 from app.telemetry.log_sink import DescriptorSink
 from app.telemetry.logs import configure_logging
 from bench.http import SCOPE
+from ops.release.statistics import p95_difference_bound, quantile
 from tests.services import create_database, postgres_server, redis_server
 from tests.system import migrate
 
 PAIRS: Final = 6000
 WARM_UP: Final = 300
-RESAMPLES: Final = 1000
 ROUTES: Final = {"plain": "/api/v1/health", "database": "/api/v1/repositories"}
 GOAL_MS: Final = 0.2
 
@@ -74,21 +73,6 @@ async def measure(database_url: str, redis_url: str) -> dict[str, tuple[list[flo
     return results
 
 
-def p95(figures: Sequence[float]) -> float:
-    """Return the 95th percentile."""
-    return sorted(figures)[int(len(figures) * 0.95)]
-
-
-def upper_bound(on: Sequence[float], off: Sequence[float], resamples: int = RESAMPLES) -> float:
-    """Return the upper 95 % bound of p95(on) - p95(off), by a bootstrap of the pairs."""
-    pairs = list(zip(on, off, strict=True))
-    differences = []
-    for _ in range(resamples):
-        sample = random.choices(pairs, k=len(pairs))  # noqa: S311 - statistics
-        differences.append(p95([pair[0] for pair in sample]) - p95([pair[1] for pair in sample]))
-    return sorted(differences)[int(resamples * 0.95)]
-
-
 def main() -> int:
     """Print the table; 1 where the goal is missed."""
     with tempfile.TemporaryDirectory(prefix="cc-bench-") as name:
@@ -104,9 +88,9 @@ def main() -> int:
     print(f"{'route':10}{columns} {'difference of p95, upper 95 % bound':>36}")
     missed = False
     for route, (on, off) in results.items():
-        bound = upper_bound(on, off) * 1000
+        bound = p95_difference_bound(on, off) * 1000
         missed = missed or bound >= GOAL_MS
-        figures = (statistics.median(off), statistics.median(on), p95(off), p95(on))
+        figures = (statistics.median(off), statistics.median(on), quantile(off, 0.95), quantile(on, 0.95))
         print(f"{route:10} " + " ".join(f"{figure * 1000:9.3f}" for figure in figures) + f" {bound:36.3f}")
     return int(missed)
 

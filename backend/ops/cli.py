@@ -3,6 +3,7 @@
 import typer
 
 from ops import dashboards
+from ops.alerting import commands as alerting
 from ops.release import commands as release
 from ops.stack import commands as stack
 from ops.trace import commands as trace
@@ -22,6 +23,7 @@ cli.command("trace")(trace.trace)
 cli.command("errors")(trace.errors)
 cli.command("trail-token")(trace.trail_token)
 cli.add_typer(dashboards.cli, name="dashboards")
+cli.add_typer(alerting.cli, name="alerts")
 cli.add_typer(release.cli, name="release")
 
 

@@ -48,7 +48,9 @@ def credentials(settings: Settings, name: str) -> Path | None:
     return path
 
 
-def prometheus_config(settings: Settings, parts: Collection[str], scrape_interval: str | None = None) -> str:
+def prometheus_config(
+    settings: Settings, parts: Collection[str], scrape_interval: str | None = None, source: str | None = None
+) -> str:
     """Return Prometheus's configuration for this machine.
 
     Args:
@@ -56,8 +58,9 @@ def prometheus_config(settings: Settings, parts: Collection[str], scrape_interva
         parts: what runs here; nothing else is scraped.
         scrape_interval: another interval than the file's; while the stack comes up, a wait for the first scrape of
             every target would take longer than all the rest.
+        source: another text than that of monitoring/prometheus.yml, to see what would come of it.
     """
-    config = _load(settings, "prometheus.yml")
+    config = _load(settings, "prometheus.yml", source)
     jobs = []
     for job in config["scrape_configs"]:
         part, port = _JOBS[job["job_name"]]
@@ -120,10 +123,10 @@ def _authorize(client: dict[str, Any], token: Path | None) -> None:
         client["authorization"]["credentials_file"] = str(token)
 
 
-def _load(settings: Settings, name: str) -> dict[str, Any]:
+def _load(settings: Settings, name: str, text: str | None = None) -> dict[str, Any]:
     path = settings.layout.root / "monitoring" / name
     try:
-        config: dict[str, Any] = yaml.safe_load(path.read_text())
+        config: dict[str, Any] = yaml.safe_load(path.read_text() if text is None else text)
     except (OSError, yaml.YAMLError) as error:
         raise StackError(
             f"{path} can't be read: {error}", "Put the file right; git knows its last good form."

@@ -1,0 +1,1 @@
+"""Who is told of which alert: its stage is read from and written to monitoring/prometheus.yml."""

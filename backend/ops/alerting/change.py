@@ -1,0 +1,206 @@
+"""A change of stages: checked before anything is touched, written, reloaded, looked at, and put back if that fails."""
+
+import difflib
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import yaml
+
+from ops.alerting import stages
+from ops.alerting.stages import Stage
+from ops.release.journal import Journal
+from ops.stack import monitoring, parts, programs
+from ops.stack.errors import StackError
+from ops.stack.secret_store import write_private
+from ops.stack.settings import Settings
+from ops.stack.supervisor import Supervisor
+
+_TIMEOUT_S: Final = 5.0
+_RELOAD_PATIENCE_S: Final = 15.0
+JOURNAL: Final = "alert-stages"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A Prometheus that runs: where it answers, and how it is told to read its configuration again."""
+
+    url: str
+    reload: Callable[[], None]
+
+    def ask(self, path: str) -> Any:
+        """Return `data` of an answer of its API.
+
+        Raises:
+            StackError: there is none.
+        """
+        try:
+            return self._get(f"/api/v1/{path}").json()["data"]
+        except (ValueError, KeyError) as error:
+            raise self._silent(error) from error
+
+    def reloaded_at(self) -> str:
+        """Return when it last read its configuration and all its rules without an error, as it says so.
+
+        Its configuration alone tells too little: it shows a new one, too, whose rules it could not load.
+        """
+        found = re.search(
+            r"^prometheus_config_last_reload_success_timestamp_seconds (\S+)$", self._get("/metrics").text, re.MULTILINE
+        )
+        return found[1] if found else ""
+
+    def _get(self, path: str) -> httpx.Response:
+        try:
+            # trust_env: a proxy for the Internet has no business with the loopback.
+            with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
+                return client.get(f"{self.url}{path}")
+        except httpx.HTTPError as error:
+            raise self._silent(error) from error
+
+    def _silent(self, error: Exception) -> StackError:
+        return StackError(
+            f"Prometheus does not answer at {self.url} ({type(error).__name__}).", "Look at it: commandcenter status"
+        )
+
+    def stages(self, alerts: Collection[str]) -> dict[str, str]:
+        """Return each alert's stage under the configuration it runs with."""
+        return stages.of_config(yaml.safe_load(self.ask("status/config")["yaml"]), alerts)
+
+    def states(self) -> dict[str, str]:
+        """Return by alert whether it fires, is pending or inactive."""
+        rules = [rule for group in self.ask("rules?type=alert")["groups"] for rule in group["rules"]]
+        return {rule["name"]: rule["state"] for rule in rules}
+
+
+@dataclass(frozen=True)
+class Change:
+    """Alerts that change their stage, and the text of monitoring/prometheus.yml before and after."""
+
+    names: tuple[str, ...]
+    stage: Stage
+    alerts: Mapping[str, str]
+    before: str
+    after: str
+
+    @property
+    def diff(self) -> str:
+        """What changes in the file."""
+        lines = difflib.unified_diff(
+            self.before.splitlines(), self.after.splitlines(), "monitoring/prometheus.yml", "after", n=1, lineterm=""
+        )
+        return "\n".join(lines)
+
+
+def source(settings: Settings) -> Path:
+    """Return the file that holds the stages."""
+    return settings.layout.root / "monitoring" / "prometheus.yml"
+
+
+def plan(settings: Settings, names: Collection[str], stage: Stage) -> Change:
+    """Return what would change; those that have that stage already are left out.
+
+    Raises:
+        StackError: the list can't be edited here.
+    """
+    alerts = stages.severities(settings.layout.root / "monitoring" / "alerts.yml")
+    before = source(settings).read_text()
+    now = stages.of_text(before, alerts)
+    moved = tuple(name for name in names if now[name] != stage)
+    after = stages.changed(before, moved, stage, alerts) if moved else before
+    return Change(moved, stage, alerts, before, after)
+
+
+def running(settings: Settings) -> Running | None:
+    """Return this stack's Prometheus, if it runs."""
+    supervisor = Supervisor(settings.layout)
+    state = supervisor.states().get("prometheus")
+    if state is None or not state.pid:
+        return None
+    url = f"http://127.0.0.1:{settings.port('PROMETHEUS_PORT')}"
+    return Running(url, lambda: supervisor.signal("prometheus", "HUP"))
+
+
+def check(settings: Settings, change: Change) -> None:
+    """Let promtool and amtool look at what would run after the change.
+
+    Raises:
+        StackError: with what they say; or they are not installed.
+    """
+    names = parts.plan(settings).names
+    with tempfile.TemporaryDirectory(dir=settings.layout.run) as folder:
+        rendered = Path(folder) / "prometheus.yml"
+        write_private(rendered, monitoring.prometheus_config(settings, names, source=change.after))
+        _checked("promtool", "check", "config", str(rendered))
+        receivers = Path(folder) / "alertmanager.yml"
+        write_private(receivers, monitoring.alertmanager_config(settings))
+        _checked("amtool", "check-config", str(receivers))
+
+
+def _checked(name: str, *arguments: str) -> None:
+    program = programs.find(name)
+    if program is None:
+        raise StackError(f"{name} is not installed, so the change can't be checked.", "It comes with `make up`.")
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip()
+        raise StackError(f"{name} refuses the configuration:\n{said}", "Nothing was changed.")
+
+
+def apply(settings: Settings, change: Change, prometheus: Running | None, reason: str) -> None:
+    """Write the change and let a running Prometheus take it over; put everything back if it doesn't.
+
+    Each is written to the journal, before and after.
+
+    Raises:
+        StackError: the check failed, or the reload did; then all is as before.
+    """
+    journal = Journal(settings.layout.data / "journals" / JOURNAL, JOURNAL)
+    evidence = {"alerts": list(change.names), "stage": change.stage, "why": reason}
+    journal.append("intent", "stages", evidence=evidence)
+    rendered = settings.layout.data / "prometheus" / "prometheus.yml"
+    held = rendered.read_text() if rendered.exists() else None
+    try:
+        check(settings, change)
+        _write(source(settings), change.after)
+        write_private(rendered, monitoring.prometheus_config(settings, parts.plan(settings).names))
+        if prometheus is not None:
+            _reload(prometheus, stages.of_text(change.after, change.alerts))
+    except BaseException as error:
+        _write(source(settings), change.before)
+        if held is not None:
+            write_private(rendered, held)
+            if prometheus is not None:
+                prometheus.reload()
+        problem = error.problem if isinstance(error, StackError) else type(error).__name__
+        journal.append("failed", "stages", evidence={**evidence, "problem": problem})
+        raise
+    journal.append("done", "stages", evidence={**evidence, "reloaded": prometheus is not None})
+
+
+def _reload(prometheus: Running, expected: Mapping[str, str]) -> None:
+    before = prometheus.reloaded_at()
+    prometheus.reload()
+    deadline = time.monotonic() + _RELOAD_PATIENCE_S
+    while prometheus.reloaded_at() == before or prometheus.stages(tuple(expected)) != expected:
+        if time.monotonic() > deadline:
+            raise StackError(
+                f"Prometheus did not take over the new stages within {_RELOAD_PATIENCE_S:g} s.",
+                "Everything was put back. The end of its log says why.",
+            )
+        time.sleep(0.1)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file of the checkout in one step; it keeps its rights."""
+    if path.read_text() == text:
+        return
+    unfinished = path.with_name(path.name + ".new")
+    unfinished.write_text(text)
+    unfinished.chmod(path.stat().st_mode & 0o777)
+    unfinished.replace(path)

@@ -1,0 +1,170 @@
+"""`commandcenter alerts list | enable | disable | config`: arguments in, text and exit codes out."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ops.alerting import change as changes
+from ops.alerting import stages
+from ops.alerting.change import Change, Running
+from ops.stack import lock, monitoring, receivers
+from ops.stack.errors import StackError
+from ops.stack.layout import Layout
+from ops.stack.plainly import plainly
+from ops.stack.settings import Settings
+
+cli: Final = typer.Typer(help="Which alerts reach people, and by which tools.", no_args_is_help=True)
+_console: Final = Console()
+
+Severity = Literal["warning", "critical"]
+JsonOption = Annotated[bool, typer.Option("--json", help="For a script to read.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do it. Without, it is only shown.")]
+ReasonOption = Annotated[str, typer.Option(help="Why, for the journal.")]
+
+
+@cli.command("list")
+@plainly
+def list_alerts(*, as_json: JsonOption = False) -> None:
+    """Show each alert's stage and state, and the tools by which people are told."""
+    settings = _settings()
+    alerts = _alerts(settings)
+    staged = stages.of_text(changes.source(settings).read_text(), alerts)
+    prometheus = changes.running(settings)
+    states, applied = _seen(prometheus, list(alerts), staged)
+    told = receivers.tools(yaml.safe_load(monitoring.alertmanager_config(settings)))
+    rows = [
+        {
+            "alert": name,
+            "severity": severity,
+            "stage": staged[name],
+            "state": states.get(name, "unknown"),
+            "runbook": f"docs/runbooks/{name}.md",
+        }
+        for name, severity in alerts.items()
+    ]
+    if as_json:
+        typer.echo(json.dumps({"alerts": rows, "applied": applied, "receivers": told}, indent=2))
+        return
+    _console.print(_table(rows))
+    for name in ("critical", "warning", "heartbeat"):
+        tools = ", ".join(told[name]) or f"nobody: no file in {monitoring.receivers_folder(settings)}"
+        _console.print(f"{name} → {escape(tools)}", highlight=False, soft_wrap=True)
+    if applied is None:
+        _console.print("[dim]Prometheus does not run here.[/]")
+    elif not applied:
+        _console.print("[yellow]Prometheus runs with other stages than monitoring/prometheus.yml: `make up`.[/]")
+
+
+@cli.command()
+@plainly
+def enable(
+    severity: Annotated[Severity, typer.Argument(help="warning or critical; warnings come first.")],
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these of them.")] = None,
+    *,
+    yes: YesOption = False,
+    force: Annotated[bool, typer.Option("--force", help="Critical ones before all warnings; with --reason.")] = False,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Let alerts of a severity reach people."""
+    settings = _settings()
+    alerts = _alerts(settings)
+    chosen = names or [name for name, its in alerts.items() if its == severity]
+    wrong = [name for name in chosen if alerts.get(name) != severity]
+    if wrong:
+        raise typer.BadParameter(f"no {severity} alert: {', '.join(wrong)}", param_hint="NAME")
+    if force and not reason:
+        raise typer.BadParameter("--force wants a --reason", param_hint="--reason")
+    staged = stages.of_text(changes.source(settings).read_text(), alerts)
+    quiet = [name for name, its in alerts.items() if its == "warning" and staged[name] != "live"]
+    if severity == "critical" and quiet and not force:
+        raise StackError(
+            f"Warnings come first, and these are shadow still: {', '.join(quiet)}.",
+            "commandcenter alerts enable warning; or --force --reason '…'.",
+        )
+    _carry_out(settings, changes.plan(settings, chosen, "live"), yes=yes, reason=reason, as_json=as_json)
+
+
+@cli.command()
+@plainly
+def disable(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Alerts that go back to shadow.")],
+    *,
+    yes: YesOption = False,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Let alerts reach nobody any more; they are still recorded."""
+    settings = _settings()
+    alerts = _alerts(settings)
+    wrong = [name for name in names if name not in alerts or name == stages.HEARTBEAT]
+    if wrong:
+        raise typer.BadParameter(f"no alert that can be shadow: {', '.join(wrong)}", param_hint="NAME")
+    _carry_out(settings, changes.plan(settings, names, "shadow"), yes=yes, reason=reason, as_json=as_json)
+
+
+@cli.command()
+@plainly
+def config(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The receivers' files.", file_okay=False)],
+) -> None:
+    """Print Alertmanager's configuration for the containers, with the receivers that have their files in a folder."""
+    typer.echo(monitoring.container_alertmanager_config(_settings(), folder), nl=False)
+
+
+def _carry_out(settings: Settings, change: Change, *, yes: bool, reason: str, as_json: bool) -> None:
+    prometheus = changes.running(settings)
+    done = False
+    if change.names and yes:
+        with lock.held(settings.layout.lock):
+            changes.apply(settings, change, prometheus, reason)
+        done = True
+    elif change.names:
+        changes.check(settings, change)
+    if as_json:
+        told: dict[str, Any] = {"alerts": list(change.names), "stage": change.stage, "changed": done}
+        typer.echo(json.dumps(told | {"reloaded": done and prometheus is not None, "diff": change.diff}, indent=2))
+        return
+    if not change.names:
+        _console.print(f"Nothing to do: they are {change.stage} already.")
+        return
+    _console.print(escape(change.diff), highlight=False, soft_wrap=True)
+    if not done:
+        _console.print("\nChecked, and not done. Do it: the same with --yes")
+        return
+    taken_over = "Prometheus has taken it over" if prometheus else "Prometheus takes it over at the next `up`"
+    _console.print(f"\n[green]✓[/] {len(change.names)} now {change.stage}. {taken_over}. Commit the file.")
+
+
+def _settings() -> Settings:
+    layout = Layout.from_environment()
+    layout.make()
+    return Settings.load(layout)
+
+
+def _alerts(settings: Settings) -> dict[str, str]:
+    return stages.severities(settings.layout.root / "monitoring" / "alerts.yml")
+
+
+def _seen(prometheus: Running | None, alerts: list[str], staged: dict[str, str]) -> tuple[dict[str, str], bool | None]:
+    """Return the alerts' states, and whether Prometheus runs with these stages; None where none runs."""
+    if prometheus is None:
+        return {}, None
+    return prometheus.states(), prometheus.stages(alerts) == staged
+
+
+def _table(rows: list[dict[str, str]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("alert", "severity", "stage", "state"):
+        table.add_column(column)
+    colors = {"live": "green", "firing": "red", "pending": "yellow"}
+    for row in rows:
+        cells = [row[column] for column in ("alert", "severity", "stage", "state")]
+        table.add_row(*(f"[{colors[cell]}]{cell}[/]" if cell in colors else cell for cell in cells))
+    return table

@@ -1,0 +1,188 @@
+"""`commandcenter alerts` on a real Prometheus: shown, done, taken over, and put back when it fails."""
+
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ops.alerting import change, stages
+from ops.alerting.change import JOURNAL, Running
+from ops.cli import cli
+from ops.release.journal import Journal
+from ops.stack import monitoring
+from ops.stack.settings import Settings
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """Run `commandcenter alerts` and return its exit code and all it said."""
+    result = CliRunner().invoke(cli, ["alerts", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return result.exit_code, result.output
+
+
+def asked(*arguments: str) -> Any:
+    """Return what it says for scripts."""
+    code, output = run(*arguments, "--json")
+    assert code == 0, output
+    return json.loads(output)
+
+
+def staged(settings: Settings) -> dict[str, str]:
+    """Return the stages in the file."""
+    alerts = stages.severities(settings.layout.root / "monitoring" / "alerts.yml")
+    return stages.of_text(change.source(settings).read_text(), alerts)
+
+
+def of_severity(settings: Settings, severity: str) -> list[str]:
+    """Return the alerts of a severity."""
+    alerts = stages.severities(settings.layout.root / "monitoring" / "alerts.yml")
+    return [name for name, its in alerts.items() if its == severity]
+
+
+def journal(settings: Settings) -> list[tuple[str, Any]]:
+    """Return what was written down, by kind."""
+    entries = Journal(settings.layout.data / "journals" / JOURNAL, JOURNAL).entries
+    return [(entry.kind, entry.evidence) for entry in entries]
+
+
+def test_a_promotion_reaches_the_running_prometheus(settings: Settings, prometheus: Running) -> None:
+    """Without a restart; and who did it, and why, is written down."""
+    told = asked("enable", "warning", "--yes", "--reason", "48 quiet hours")
+    warnings = of_severity(settings, "warning")
+    assert (told["alerts"], told["changed"], told["reloaded"]) == (warnings, True, True)
+    running = prometheus.stages(list(staged(settings)))
+    assert {name for name, stage in running.items() if stage == "live"} == {*warnings, "Watchdog"}
+    assert [kind for kind, _ in journal(settings)] == ["intent", "done"]
+    assert journal(settings)[1][1]["why"] == "48 quiet hours"
+    listed = asked("list")
+    assert listed["applied"] is True
+    assert {each["stage"] for each in listed["alerts"] if each["severity"] == "warning"} == {"live"}
+    assert {each["state"] for each in listed["alerts"]} <= {"inactive", "pending", "firing"}
+
+
+def test_what_is_only_shown_changes_nothing(settings: Settings, prometheus: Running) -> None:
+    """Without --yes."""
+    before = change.source(settings).read_text()
+    code, output = run("enable", "warning", "DiskSpaceLow")
+    assert (code, "+    - {source_labels: [alertname], regex: DiskSpaceLow" in output) == (0, True)
+    assert asked("enable", "warning")["changed"] is False
+    assert change.source(settings).read_text() == before
+    assert prometheus.stages(["DiskSpaceLow"]) == {"DiskSpaceLow": "shadow"}
+    assert journal(settings) == []
+
+
+def test_criticals_wait_for_all_warnings(settings: Settings) -> None:
+    """They wake people: first it is seen that the warnings are worth reading."""
+    assert run("enable", "critical", "--yes")[0] == 1
+    first, *others = of_severity(settings, "warning")
+    assert run("enable", "warning", *others, "--yes")[0] == 0
+    code, output = run("enable", "critical", "PostgresDown", "--yes")
+    assert (code, first in output) == (1, True)
+    assert run("enable", "warning", "--yes")[0] == 0
+    assert run("enable", "critical", "--yes")[0] == 0
+    assert set(staged(settings).values()) == {"live"}
+
+
+def test_force_wants_a_reason(settings: Settings) -> None:
+    """Which is what somebody asks for in the morning."""
+    assert run("enable", "critical", "PostgresDown", "--force", "--yes")[0] == 2
+    assert run("enable", "critical", "PostgresDown", "--force", "--reason", "a drill", "--yes")[0] == 0
+    assert staged(settings)["PostgresDown"] == "live"
+
+
+def test_disable_takes_one_back(settings: Settings) -> None:
+    """One that cries wolf; the rest stays."""
+    run("enable", "warning", "--yes")
+    assert run("disable", "DiskSpaceLow", "--yes", "--reason", "fires at each backup")[0] == 0
+    live = [name for name, stage in staged(settings).items() if stage == "live"]
+    assert {*live, "DiskSpaceLow"} == {*of_severity(settings, "warning"), "Watchdog"}
+    assert run("disable", "DiskSpaceLow", "--yes") == (0, "Nothing to do: they are shadow already.\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("enable", "warning", "NoSuchAlert"),
+        ("enable", "warning", "PostgresDown"),
+        ("enable", "none"),
+        ("disable", "Watchdog"),
+        ("disable", "NoSuchAlert"),
+        ("disable",),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(settings: Settings, arguments: tuple[str, ...]) -> None:
+    """Exit code 2, and nothing done."""
+    before = change.source(settings).read_text()
+    assert run(*arguments, "--yes")[0] == 2
+    assert change.source(settings).read_text() == before
+
+
+def test_what_promtool_refuses_is_not_written(settings: Settings, prometheus: Running) -> None:
+    """A broken rule elsewhere must not be found out by a Prometheus that does not come back."""
+    before = change.source(settings).read_text()
+    rules = settings.layout.root / "monitoring" / "recording.yml"
+    rules.write_text(rules.read_text() + "  - name: broken\n    rules:\n      - record: a\n        expr: sum(\n")
+    code, output = run("enable", "warning", "--yes")
+    assert (code, "promtool refuses" in output, "recording.yml" in output) == (1, True, True)
+    assert change.source(settings).read_text() == before
+    assert set(prometheus.stages(["DiskSpaceLow"]).values()) == {"shadow"}
+    assert [kind for kind, _ in journal(settings)] == ["intent", "failed"]
+
+
+def test_what_amtool_refuses_is_not_written(settings: Settings) -> None:
+    """Live alerts through a broken router reach nobody."""
+    routes = settings.layout.root / "monitoring" / "alertmanager.yml"
+    routes.write_text(routes.read_text().replace("receiver: critical", "receiver: nobody"))
+    code, output = run("enable", "warning", "--yes")
+    assert (code, "amtool refuses" in output) == (1, True)
+    assert set(staged(settings).values()) == {"shadow", "live"}
+
+
+def test_a_failed_reload_puts_everything_back(
+    settings: Settings, prometheus: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File and Prometheus must not tell different stories."""
+    before = change.source(settings).read_text()
+    rendered = settings.layout.data / "prometheus" / "prometheus.yml"
+    held = rendered.read_text()
+    rules = monitoring.rule_files(settings)[0]
+    good = rules.read_text()
+
+    def break_and_reload() -> None:
+        rules.write_text("groups: broken" if rules.read_text() == good else good)
+        prometheus.reload()
+
+    monkeypatch.setattr(change, "running", lambda _: Running(prometheus.url, break_and_reload))
+    monkeypatch.setattr(change, "_RELOAD_PATIENCE_S", 1)
+    code, output = run("enable", "warning", "--yes")
+    assert (code, "did not take over" in output) == (1, True)
+    assert change.source(settings).read_text() == before
+    assert rendered.read_text() == held
+    assert set(prometheus.stages(["DiskSpaceLow"]).values()) == {"shadow"}
+    assert journal(settings)[-1][0] == "failed"
+
+
+def test_the_list_says_when_prometheus_runs_with_other_stages(settings: Settings, prometheus: Running) -> None:
+    """The file was edited by hand, and nobody reloaded."""
+    text = change.source(settings).read_text()
+    alerts = stages.severities(settings.layout.root / "monitoring" / "alerts.yml")
+    change.source(settings).write_text(stages.changed(text, ["DiskSpaceLow"], "live", alerts))
+    assert asked("list")["applied"] is False
+    assert prometheus.stages(["DiskSpaceLow"]) == {"DiskSpaceLow": "shadow"}
+
+
+def test_the_list_says_who_is_told(settings: Settings) -> None:
+    """Live alerts that nobody receives are the same as none."""
+    assert "critical → nobody" in run("list")[1]
+    (monitoring.receivers_folder(settings) / "slack_url").write_text("https://hooks.slack.test/x")
+    listed = asked("list")
+    assert listed["receivers"]["critical"] == ["slack"]
+    assert listed["applied"] is None
+
+
+def test_a_configuration_for_containers(settings: Settings) -> None:
+    """The same routes, with the receivers that have their files."""
+    (monitoring.receivers_folder(settings) / "slack_url").write_text("https://hooks.slack.test/x")
+    code, output = run("config", str(monitoring.receivers_folder(settings)))
+    assert (code, "/etc/alertmanager/receivers/slack_url" in output, ".invalid" in output) == (0, True, False)

@@ -4,9 +4,15 @@ from typing import Final
 
 import typer
 
+from ops.release import changes
+
 cli: Final = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)  # Locals may hold secrets.
 
 
 @cli.callback()
 def release() -> None:
     """A release: each step checked, done, verified and written down, and the way back."""
+
+
+cli.command("apply")(changes.apply)
+cli.command("rollback")(changes.rollback)

@@ -14,13 +14,14 @@ from ops.stack.wait import Waiter, step
 _WARM_UP_INTERVAL: Final = "1s"
 
 
-def bring_up(stack: parts.Stack, console: Console, *, migrate: bool = True) -> None:
+def bring_up(stack: parts.Stack, console: Console, *, for_release: bool = False) -> None:
     """Start what isn't running yet, restart what changed, and return when all is healthy.
 
     Args:
         stack: what is to run; its lock is held.
         console: where the progress is shown.
-        migrate: whether to bring the schema up to date first. A release has done that by itself.
+        for_release: a release sees to the schema before, and to what Prometheus reaches after; nothing waits for the
+            next scrape here.
 
     Raises:
         StackError: a part doesn't come up; says which, and how its log ends.
@@ -48,7 +49,7 @@ def bring_up(stack: parts.Stack, console: Console, *, migrate: bool = True) -> N
         preflight.check_ports(settings, idle)
     else:
         supervisor.start()
-    _launch(stack, supervisor, console, migrate=migrate)
+    _launch(stack, supervisor, console, for_release=for_release)
 
 
 def _is_running(supervisor: Supervisor, name: str) -> bool:
@@ -56,15 +57,15 @@ def _is_running(supervisor: Supervisor, name: str) -> bool:
     return state is not None and state.pid != 0
 
 
-def _launch(stack: parts.Stack, supervisor: Supervisor, console: Console, *, migrate: bool) -> None:
+def _launch(stack: parts.Stack, supervisor: Supervisor, console: Console, *, for_release: bool) -> None:
     settings = stack.settings
     waiter = Waiter(console, settings.layout, supervisor)
-    checks = health.checks(stack)
+    checks = health.checks(stack, targets=not for_release)
     for name in parts.STORES:
         supervisor.launch(name)
     waiter.until_healthy({name: checks[name] for name in parts.STORES})
     database.prepare(settings)
-    if migrate:
+    if not for_release:
         step(console, "migrations", lambda: database.migrate(settings))
     if "postgres-exporter" not in settings.deployment.stopped:
         database.let_exporter_in(settings)

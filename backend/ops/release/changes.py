@@ -1,0 +1,122 @@
+"""`commandcenter release apply` and `rollback`: what changes the running system. Dry unless told `--yes`."""
+
+import json
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ops.release import rollback as way_back
+from ops.release import schema
+from ops.release.apply import apply as bring_in
+from ops.release.apply import remembered, steps
+from ops.release.at_work import Work, at_work, choose_target
+from ops.release.exits import ROLLBACK_FAILED
+from ops.release.place import new_id
+from ops.stack.errors import LOCKED, StackError
+from ops.stack.plainly import plainly
+
+ReleaseOption = Annotated[
+    str | None,
+    typer.Option("--release", help="ID; the one written to last unless given.", show_default=False),
+]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would be done.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="For a script to read.")]
+
+_QUICK: Final = "quick"
+_FULL: Final = "full"
+
+
+def _console(*, as_json: bool) -> Console:
+    """Progress is for people; a script reads one JSON document from standard output."""
+    return Console(stderr=as_json, highlight=False)
+
+
+@plainly
+def apply(
+    ref: Annotated[str, typer.Argument(help="Commit, branch or tag.")] = "HEAD",
+    *,
+    release: ReleaseOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a version into service: backup, restore test, migration, start, healthy. Run again, it goes on."""
+    console = _console(as_json=as_json)
+    target = choose_target(console)
+    commit = target.resolve(ref)
+    if not yes:
+        journal = target.releases.journal(release or new_id(target.checkout))
+        planned = [step.about for step in steps(target, journal, commit, target.releases.of(journal.release))]
+        _tell_plan(console, f"Would bring {commit} into service, {target.running()['commit']} runs now:", planned)
+        if as_json:
+            typer.echo(json.dumps({"commit": commit, "would": planned}, indent=2))
+        return
+    with at_work(console, f"apply {commit}", release, begin=True, commit=commit) as work:
+        console.print(f"Release [bold]{escape(work.journal.release)}[/]: {commit}")
+        bring_in(work.target, work.journal, work.runner, commit, work.folder)
+        if as_json:
+            typer.echo(json.dumps({"release": work.journal.release, "commit": commit, "applied": True}, indent=2))
+        console.print("\nNext: commandcenter release verify")
+
+
+@plainly
+def rollback(
+    kind: Annotated[str, typer.Argument(help="quick: the layer off, the exporter stopped. full: schema and code too.")],
+    *,
+    release: ReleaseOption = None,
+    to: Annotated[str | None, typer.Option(help="full: schema revision; the one before unless given.")] = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a release back. Exit code 6 where that fails: run it again, it goes on."""
+    if kind not in {_QUICK, _FULL}:
+        raise typer.BadParameter("quick or full", param_hint="KIND")
+    if to is not None and kind == _QUICK:
+        raise typer.BadParameter("only goes with full", param_hint="--to")
+    console = _console(as_json=as_json)
+    if not yes:
+        planned = _rollback_plan(console, kind, release, to)
+        if as_json:
+            typer.echo(json.dumps({"kind": kind, "would": planned}, indent=2))
+        return
+    try:
+        with at_work(console, f"rollback {kind}", release, begin=kind == _QUICK) as work:
+            took_s = roll_back(work, kind, to)
+    except StackError as error:
+        if error.exit_code != LOCKED:
+            error.exit_code = ROLLBACK_FAILED
+        raise
+    if as_json:
+        typer.echo(json.dumps({"kind": kind, "took_s": took_s}, indent=2))
+    console.print(f"\n[green]Rolled back[/] ({kind}, {took_s:.1f} s). Next: commandcenter status")
+
+
+def roll_back(work: Work, kind: str, to: str | None = None) -> float:
+    """Take a release back, `quick` or `full`; return the seconds it took."""
+    if kind == _QUICK:
+        return way_back.quick(work.target, work.journal, work.runner)
+    return way_back.full(work.target, work.journal, work.runner, to)
+
+
+def _rollback_plan(console: Console, kind: str, release: str | None, to: str | None) -> list[str]:
+    target = choose_target(console)
+    if kind == _QUICK:
+        planned = ["switch the layer off", "stop the exporter", "start our services again", "wait until all is healthy"]
+    else:
+        before: Any = remembered(target.releases.journal(release))
+        goal = to or before["schema"]
+        now = schema.revision(target)
+        planned = ["stop API, worker and beat", "count the rows"]
+        if now != goal:
+            planned.append(f"take the schema back from {now} to {goal}")
+        planned += ["count them again", f"start {before['running']['commit']} again", "wait until all is healthy"]
+    _tell_plan(console, f"Would roll back ({kind}):", planned)
+    return planned
+
+
+def _tell_plan(console: Console, title: str, planned: list[str]) -> None:
+    console.print(title)
+    for number, line in enumerate(planned, 1):
+        console.print(f"  {number}. {escape(line)}")
+    console.print("\nNothing was changed. Do it: the same with --yes")

@@ -1,0 +1,251 @@
+"""A release on the native stack: versions in folders beside each other, run by its supervisor."""
+
+import os
+import subprocess
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any, Final
+
+import psycopg
+from rich.console import Console
+
+from ops.demo.api import Api
+from ops.release import version
+from ops.release.backup import LockedOutError
+from ops.release.place import Releases
+from ops.stack import database, deployment, health, lock, parts, secret_store
+from ops.stack.bring_up import bring_up
+from ops.stack.cluster import SUPERUSER
+from ops.stack.deployment import Deployment
+from ops.stack.errors import StackError
+from ops.stack.layout import Layout
+from ops.stack.secret_store import write_private
+from ops.stack.settings import Settings
+from ops.stack.supervisor import Supervisor
+
+_EXPORTER: Final = "postgres-exporter"
+_LAYER: Final = "CORRELATION_ENABLED"
+_LOCK_TIMEOUT: Final = "1s"
+_MIGRATION_TIMEOUT_S: Final = 600
+# What PostgreSQL says when lock_timeout has passed (SQLSTATE 55P03).
+_LOCKED_OUT: Final = "canceling statement due to lock timeout"
+
+
+class NativeTarget:
+    """The stack of this checkout, or of COMMANDCENTER_DATA.
+
+    Args:
+        console: where progress is shown.
+
+    Raises:
+        StackError: it was never up.
+    """
+
+    name = "native"
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._layout = Layout.from_environment()
+        if not self._layout.exists():
+            raise StackError("This stack was never up.", "Start it first: make up")
+
+    @property
+    def _settings(self) -> Settings:
+        # Read afresh: a step may have changed what is deployed.
+        return Settings.load(self._layout)
+
+    @property
+    def releases(self) -> Releases:
+        """Where its releases are written down."""
+        return Releases(self._layout.data)
+
+    @property
+    def checkout(self) -> Path:
+        """The checkout that releases are made from."""
+        return self._layout.root
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the services' log files."""
+        return self._layout.logs
+
+    @property
+    def prometheus_url(self) -> str:
+        """Where Prometheus answers."""
+        return f"http://127.0.0.1:{self._settings.port('PROMETHEUS_PORT')}"
+
+    def answers(self) -> dict[str, str]:
+        """Ask each part how it is."""
+        stack = parts.plan(self._settings)
+        checks = health.checks(stack, targets=False)
+        found = {}
+        with ThreadPoolExecutor(max_workers=len(checks)) as pool:
+            for name, asked in [(name, pool.submit(check)) for name, check in checks.items()]:
+                try:
+                    found[name] = asked.result()
+                except StackError as error:
+                    found[name] = error.problem
+        return found
+
+    @property
+    def secrets(self) -> Collection[str]:
+        """What must not be written anywhere."""
+        settings = self._settings
+        names = (*secret_store.GENERATED, "API_TOKEN", "METRICS_TOKEN", "GRAFANA_ADMIN_PASSWORD")
+        return [settings.get(name) for name in names if settings.get(name)]
+
+    def api(self) -> Api:
+        """Return a client of the REST API."""
+        return Api()
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep `up` and `down` away."""
+        return lock.held(self._layout.lock)
+
+    # --- versions
+
+    def resolve(self, ref: str) -> str:
+        """Return the commit that a branch, tag or commit names."""
+        return version.resolve(self._layout.root, ref)
+
+    def running(self) -> dict[str, Any]:
+        """Return what is deployed now."""
+        return _as_json(self._settings.deployment)
+
+    def is_prepared(self, commit: str) -> bool:
+        """Whether a version's code lies ready."""
+        return version.is_prepared(self._layout, commit)
+
+    def prepare(self, commit: str) -> dict[str, Any]:
+        """Lay a version's code and dependencies ready."""
+        made = version.prepare(self._layout, commit)
+        return _as_json(Deployment(made.commit, made.backend, made.python))
+
+    def deploy(self, wanted: Mapping[str, Any]) -> None:
+        """Run this from now on, and wait until all is healthy."""
+        found = _from_json(wanted)
+        with self.exclusive():
+            if found.is_release:
+                deployment.save(self._layout, found)
+            else:
+                deployment.forget(self._layout)
+            bring_up(parts.plan(self._settings), self._console, for_release=True)
+
+    def halt(self) -> None:
+        """Stop API, worker and beat."""
+        with self.exclusive():
+            Supervisor(self._layout).stop((*reversed(parts.OWN), _EXPORTER))
+
+    def is_quick_rolled_back(self, wanted: Mapping[str, Any]) -> bool:
+        """Whether the layer is off and the exporter stopped."""
+        return self.without_layer(wanted) == dict(wanted)
+
+    def without_layer(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the same with the layer off and the exporter stopped."""
+        found = _from_json(self.without_exporter(wanted))
+        return _as_json(replace(found, switches={**found.switches, _LAYER: "false"}))
+
+    def without_exporter(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the same without the exporter."""
+        found = _from_json(wanted)
+        stopped = found.stopped if _EXPORTER in found.stopped else (*found.stopped, _EXPORTER)
+        return _as_json(replace(found, stopped=stopped, is_release=True))
+
+    # --- schema and data
+
+    def revisions(self, commit: str) -> list[str]:
+        """Return the schema revisions that a version knows, newest first."""
+        return version.revisions(version.prepare(self._layout, commit))
+
+    def schema_sql(self, commit: str, start: str, end: str) -> str:
+        """Return the SQL that leads from one revision to another."""
+        return self._alembic(commit, "upgrade", f"{start}:{end}", "--sql").stdout
+
+    def migrate(self, commit: str, command: str, revision: str) -> str:
+        """Run `alembic upgrade` or `downgrade` with the code of a version; locks are waited for a second."""
+        done = self._alembic(commit, command, revision)
+        return (done.stdout + done.stderr).strip()
+
+    def _alembic(self, commit: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        made, settings = version.prepare(self._layout, commit), self._settings
+        environment = os.environ | settings.for_app()
+        environment |= {"PYTHONPATH": str(made.backend), "PGOPTIONS": f"-c lock_timeout={_LOCK_TIMEOUT}"}
+        try:
+            done = subprocess.run(
+                [str(made.python), "-m", "alembic", *arguments],
+                cwd=made.backend,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_MIGRATION_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise StackError(f"alembic did not end within {_MIGRATION_TIMEOUT_S} s.", "See postgres.log.") from error
+        if done.returncode:
+            said = (done.stdout + done.stderr).strip()
+            if _LOCKED_OUT in said:
+                raise LockedOutError("Another session holds a lock that the migration needs.")
+            raise StackError(f"alembic {arguments[0]} failed:\n{said[-3000:]}", "Nothing was changed by it.")
+        return done
+
+    def connect(self, database_name: str = "commandcenter") -> psycopg.Connection[tuple[Any, ...]]:
+        """Connect as the superuser."""
+        try:
+            return database.connect(self._settings, database_name)
+        except psycopg.OperationalError as error:
+            raise StackError(f"PostgreSQL can't be reached: {error}", "commandcenter status") from error
+
+    def postgres_tool(
+        self, tool: str, *arguments: str, source: IO[bytes] | None = None, target: IO[bytes] | None = None
+    ) -> None:
+        """Run a tool of PostgreSQL as the superuser; its password comes from a private file."""
+        settings = self._settings
+        password_file = self._layout.run / "pgpass"
+        password = settings["POSTGRES_PASSWORD"].replace("\\", "\\\\").replace(":", "\\:")
+        write_private(password_file, f"127.0.0.1:*:*:{SUPERUSER}:{password}\n")
+        program = self._layout.postgres_install() / "bin" / tool
+        server = ["--host=127.0.0.1", f"--port={settings['POSTGRES_PORT']}", f"--username={SUPERUSER}", "--no-password"]
+        # Else the copied data would be written to the log, statement by statement.
+        options = "-c log_min_duration_statement=-1"
+        done = subprocess.run(
+            [str(program), *server, *arguments],
+            env={**os.environ, "PGPASSFILE": str(password_file), "PGOPTIONS": options},
+            stdin=source or subprocess.DEVNULL,
+            stdout=target or subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        if done.returncode:
+            said = done.stderr.decode("utf-8", "replace").strip()
+            raise StackError(f"{tool} failed:\n{said[-2000:]}")
+
+    def set_exporter_password(self) -> None:
+        """Give the exporter's role its password."""
+        database.let_exporter_in(self._settings)
+
+
+def _as_json(found: Deployment) -> dict[str, Any]:
+    return {
+        "commit": found.commit,
+        "backend": str(found.backend),
+        "python": str(found.python),
+        "switches": dict(found.switches),
+        "stopped": list(found.stopped),
+        "is_release": found.is_release,
+    }
+
+
+def _from_json(held: Mapping[str, Any]) -> Deployment:
+    return Deployment(
+        commit=held["commit"],
+        backend=Path(held["backend"]),
+        python=Path(held["python"]),
+        switches=held["switches"],
+        stopped=tuple(held["stopped"]),
+        is_release=held["is_release"],
+    )

@@ -1,0 +1,162 @@
+"""The two ways back. Quick: the layer off, the exporter stopped, nothing else touched. Full: schema and code as before.
+
+Full goes in this order, for the older code can't: our services stop, the newer version takes its migrations back, then
+the older one starts. Rows are counted before and after.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ops.release import backup, schema
+from ops.release.apply import PREPARE, remembered
+from ops.release.journal import Journal
+from ops.release.steps import Runner, Step, silently
+from ops.release.target import Target
+from ops.stack.errors import StackError
+
+_EXPORTER_ROLE: Final = "exporter_user"
+# Alembic's own, and no data.
+_UNCOUNTED: Final = "alembic_version"
+
+
+def quick(target: Target, journal: Journal, runner: Runner) -> float:
+    """Switch the layer off and stop the exporter; return how many seconds it took.
+
+    Raises:
+        StackError: it failed; run again, it goes on.
+    """
+    started = time.monotonic()
+    wanted = target.without_layer(target.running())
+    runner.run(
+        Step(
+            "rollback-quick",
+            "the layer off, the exporter stopped, our services started again",
+            do=silently(lambda: target.deploy(wanted)),
+            verify=lambda: _runs(target, wanted),
+            is_done=lambda: _is_running(target, wanted),
+            inputs=wanted,
+        )
+    )
+    return _timed(journal, "rollback-quick", started)
+
+
+def full(target: Target, journal: Journal, runner: Runner, revision: str | None = None) -> float:
+    """Take the release's schema and code back; return how many seconds it took.
+
+    Args:
+        target: the system.
+        journal: of the release that is taken back.
+        runner: runs the steps.
+        revision: to take the schema back to; what it was before the release, unless given.
+
+    Raises:
+        StackError: it failed; run again, it goes on.
+    """
+    started = time.monotonic()
+    before = remembered(journal)
+    goal = revision or before["schema"]
+    if goal is None:
+        raise StackError("Before this release there was no schema at all.", "Name a revision with --to.")
+    runner.run(_halting(target))
+    runner.run(_counting(target))
+    if schema.revision(target) != goal:
+        runner.run(_downgrading(target, journal, goal))
+    counted = journal.state().steps["rollback-count"].entry.evidence["rows"]
+    runner.run(_comparing(target, counted))
+    runner.run(_starting(target, before["running"]))
+    for step in ("start", "migrate"):
+        journal.append("undo", step, evidence={"by": "rollback full"})
+    return _timed(journal, "rollback-full", started)
+
+
+def _halting(target: Target) -> Step:
+    return Step(
+        "rollback-halt",
+        "stop API, worker and beat",
+        do=silently(target.halt),
+        verify=dict,
+        is_done=lambda: False,
+    )
+
+
+def _counting(target: Target) -> Step:
+    return Step(
+        "rollback-count", "count the rows", do=lambda: {"rows": _rows(target)}, verify=dict, is_done=lambda: False
+    )
+
+
+def _downgrading(target: Target, journal: Journal, goal: str) -> Step:
+    # Only the version that brought the migrations knows how to take them back.
+    newer = str(journal.state().steps[PREPARE].entry.evidence["commit"])
+    return Step(
+        "rollback-schema",
+        f"take the schema back to {goal}",
+        do=lambda: schema.migrate(target, newer, "downgrade", goal),
+        verify=lambda: _is_at(target, goal),
+        is_done=lambda: schema.revision(target) == goal,
+        inputs=goal,
+    )
+
+
+def _comparing(target: Target, counted: Mapping[str, int]) -> Step:
+    def compare() -> dict[str, Any]:
+        now = _rows(target)
+        lost = {table: (rows, now[table]) for table, rows in counted.items() if table in now and now[table] != rows}
+        if lost:
+            raise StackError(
+                f"Rows differ after the migration: {lost}.", "The backup of this release holds what was there."
+            )
+        return {"rows": now}
+
+    return Step("rollback-compare", "count them again", do=compare, verify=dict, is_done=lambda: False)
+
+
+def _starting(target: Target, older: Mapping[str, Any]) -> Step:
+    wanted = older if _has_exporter_role(target) else target.without_exporter(older)
+    return Step(
+        "rollback-start",
+        f"start {older['commit']} again",
+        do=silently(lambda: target.deploy(wanted)),
+        verify=lambda: _runs(target, wanted),
+        is_done=lambda: _is_running(target, wanted),
+        inputs=wanted,
+    )
+
+
+def _rows(target: Target) -> dict[str, int]:
+    with target.connect() as connection:
+        return {table: rows for table, rows in backup.row_counts(connection).items() if table != _UNCOUNTED}
+
+
+def _has_exporter_role(target: Target) -> bool:
+    with target.connect() as connection:
+        found = connection.execute(
+            "SELECT 1 FROM pg_roles WHERE rolname = %s AND rolcanlogin", [_EXPORTER_ROLE]
+        ).fetchone()
+    return found is not None
+
+
+def _is_at(target: Target, wanted: str) -> dict[str, Any]:
+    found = schema.revision(target)
+    if found != wanted:
+        raise StackError(f"The schema is at {found} instead of {wanted}.", "See postgres.log.")
+    return {"revision": found}
+
+
+def _is_running(target: Target, wanted: Mapping[str, Any]) -> bool:
+    return target.running() == wanted and not any(target.answers().values())
+
+
+def _runs(target: Target, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    problems = {name: problem for name, problem in target.answers().items() if problem}
+    if problems or target.running() != wanted:
+        told = "; ".join(f"{name}: {problem}" for name, problem in problems.items()) or "another version runs"
+        raise StackError(f"The way back did not end well: {told}", "commandcenter status")
+    return {"commit": wanted["commit"]}
+
+
+def _timed(journal: Journal, name: str, started: float) -> float:
+    took_s = round(time.monotonic() - started, 1)
+    journal.append("verdict", name, evidence={"took_s": took_s})
+    return took_s

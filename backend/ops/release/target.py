@@ -1,0 +1,106 @@
+"""What a release is made on: the one interface its steps know, be the system processes or containers."""
+
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import psycopg
+
+from ops.demo.api import Api
+from ops.release.place import Releases
+
+
+class Target(Protocol):
+    """A running system that a release changes.
+
+    Every method raises StackError where it can't do what it says; the message is for a person.
+    """
+
+    @property
+    def name(self) -> str:
+        """`native` or `compose`."""
+
+    @property
+    def releases(self) -> Releases:
+        """Where its releases are written down."""
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the services' log files, as `commandcenter trace` reads them."""
+
+    @property
+    def checkout(self) -> Path:
+        """The checkout that releases are made from, with `monitoring/`."""
+
+    @property
+    def prometheus_url(self) -> str:
+        """Where Prometheus answers."""
+
+    def answers(self) -> Mapping[str, str]:
+        """Ask each part how it is: its name, and what is wrong in words, or nothing."""
+
+    @property
+    def secrets(self) -> Collection[str]:
+        """What must not be written anywhere."""
+
+    def api(self) -> Api:
+        """Return a client of the REST API."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep `up` and `down` away while parts are restarted."""
+
+    # --- versions
+
+    def resolve(self, ref: str) -> str:
+        """Return the commit, 12 digits, that a branch, tag or commit names."""
+
+    def running(self) -> Mapping[str, Any]:
+        """Return what runs now, in a form that `deploy` takes: `commit` and whatever else the target needs."""
+
+    def is_prepared(self, commit: str) -> bool:
+        """Whether a version's code and dependencies lie ready."""
+
+    def prepare(self, commit: str) -> Mapping[str, Any]:
+        """Lay a version ready to run; return what `deploy` takes."""
+
+    def deploy(self, wanted: Mapping[str, Any]) -> None:
+        """Run this from now on: restart what changed and return when all is healthy."""
+
+    def halt(self) -> None:
+        """Stop our own services, and only them."""
+
+    def is_quick_rolled_back(self, wanted: Mapping[str, Any]) -> bool:
+        """Whether `wanted` already has the layer off and the exporter stopped."""
+
+    def without_layer(self, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the same with the layer switched off and the exporter stopped."""
+
+    def without_exporter(self, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the same without the exporter: its role is gone."""
+
+    # --- schema and data
+
+    def revisions(self, commit: str) -> list[str]:
+        """Return the schema revisions that a version knows, newest first."""
+
+    def schema_sql(self, commit: str, start: str, end: str) -> str:
+        """Return the SQL that leads from one revision up to another."""
+
+    def migrate(self, commit: str, command: str, revision: str) -> str:
+        """Run `alembic upgrade|downgrade` with the code of a version, lock_timeout 1 s; return what it said.
+
+        Raises:
+            LockedOutError: another session holds a lock that the migration needs.
+        """
+
+    def connect(self, database: str = "commandcenter") -> psycopg.Connection[tuple[Any, ...]]:
+        """Connect as the superuser; what is sent stays out of the server's log."""
+
+    def postgres_tool(
+        self, tool: str, *arguments: str, source: IO[bytes] | None = None, target: IO[bytes] | None = None
+    ) -> None:
+        """Run `pg_dump` or `pg_restore` of the server's version, as the superuser."""
+
+    def set_exporter_password(self) -> None:
+        """Give the exporter's role the password of the settings, as a SCRAM verifier."""

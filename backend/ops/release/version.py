@@ -1,0 +1,141 @@
+"""A version of our code: a commit, laid out in a folder of its own beside others, ready to run.
+
+Nothing that runs reads the checkout: what an editor or a `git pull` does there changes no release.
+"""
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ops.stack import programs
+from ops.stack.errors import StackError
+from ops.stack.layout import Layout
+
+_COMMIT_DIGITS: Final = 12
+_INSTALL_TIMEOUT_S: Final = 600
+
+
+@dataclass(frozen=True)
+class Version:
+    """Code that can run. `backend` holds `app` and `alembic.ini`; `python` has its dependencies."""
+
+    commit: str
+    backend: Path
+    python: Path
+
+
+def resolve(root: Path, ref: str) -> str:
+    """Return the commit that a branch, tag or commit names, 12 digits.
+
+    Raises:
+        StackError: it names none, or this is no Git checkout.
+    """
+    if ref.startswith("-"):
+        raise StackError(f"{ref!r} is no commit, branch or tag.", "Look: git log --oneline")
+    asked = _git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    if asked.returncode:
+        raise StackError(f"{ref!r} is no commit, branch or tag of {root}.", "Look: git log --oneline")
+    return asked.stdout.decode().strip()[:_COMMIT_DIGITS]
+
+
+def changed_files(root: Path) -> list[str]:
+    """Return what differs from the last commit: a release must not depend on what nobody else has."""
+    asked = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return [line[3:] for line in asked.stdout.decode("utf-8", "replace").splitlines()]
+
+
+def prepare(layout: Layout, commit: str) -> Version:
+    """Lay out a commit and its dependencies; quick where that was done before.
+
+    Raises:
+        StackError: the commit isn't there, or its dependencies can't be installed.
+    """
+    home = layout.data / "versions" / commit
+    if not home.exists():
+        unfinished = home.with_name(f"{commit}.new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        _extract(layout.root, commit, unfinished)
+        unfinished.rename(home)
+    backend = home / "backend"
+    return Version(commit, backend, _python(layout, home))
+
+
+def is_prepared(layout: Layout, commit: str) -> bool:
+    """Whether this commit was laid out before."""
+    return (layout.data / "versions" / commit).is_dir()
+
+
+def revisions(version: Version) -> list[str]:
+    """Return the schema revisions this version knows, newest first.
+
+    Raises:
+        StackError: its alembic can't tell.
+    """
+    asked = subprocess.run(
+        [str(version.python), "-m", "alembic", "history"],
+        cwd=version.backend,
+        env={**os.environ, "PYTHONPATH": str(version.backend)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # `older -> newer (head), text`; the first has `<base> ->`.
+    found = re.findall(r"-> ([0-9a-f]{12})\b", asked.stdout)
+    if asked.returncode or not found:
+        raise StackError(f"The migrations of {version.commit} can't be listed:\n{asked.stderr.strip()[-2000:]}")
+    return found
+
+
+def _extract(root: Path, commit: str, target: Path) -> None:
+    archived = _git(root, "archive", "--format=tar", commit, "backend", "monitoring")
+    if archived.returncode:
+        said = archived.stderr.decode("utf-8", "replace").strip()
+        raise StackError(f"Commit {commit} can't be laid out: {said}", "Look: git log --oneline")
+    target.mkdir(parents=True)
+    with tarfile.open(fileobj=io.BytesIO(archived.stdout)) as tar:
+        tar.extractall(target, filter="data")
+    if not (target / "backend" / "app").is_dir() or not (target / "backend" / "requirements.lock").exists():
+        shutil.rmtree(target)
+        raise StackError(f"Commit {commit} holds no backend/app with a requirements.lock.", "Choose another one.")
+
+
+def _python(layout: Layout, home: Path) -> Path:
+    """Return an interpreter with this version's dependencies: ours, where both are pinned alike."""
+    lock = home / "backend" / "requirements.lock"
+    if _digest(lock) == _digest(layout.backend / "requirements.lock"):
+        return programs.python()
+    environment = layout.data / "versions" / f"venv-{_digest(lock)[:12]}"
+    python = environment / "bin" / "python"
+    if python.exists():
+        return python
+    unfinished = environment.with_suffix(".new")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    uv = [str(programs.python()), "-m", "uv"]
+    into = str(unfinished / "bin" / "python")
+    for command in (
+        [*uv, "venv", "--quiet", "--relocatable", "--python", str(programs.python()), str(unfinished)],
+        [*uv, "pip", "install", "--quiet", "--python", into, "--require-hashes", "-r", str(lock)],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False)
+        if done.returncode:
+            raise StackError(f"The dependencies of {home.name} can't be installed:\n{done.stderr.strip()[-2000:]}")
+    unfinished.rename(environment)
+    return python
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False)  # noqa: S607
+    except OSError as error:
+        raise StackError(f"git can't be run: {error}", "Install it: apt-get install git") from error

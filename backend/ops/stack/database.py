@@ -1,23 +1,18 @@
-"""What the database needs before and after the migrations: role, database, and the exporter's password.
-
-No password goes to the server as plain text: it is sent as a SCRAM verifier, and not even that is logged.
-"""
+"""What the stack's database needs before and after the migrations: role, database, and the exporter's password."""
 
 import os
 import subprocess
 from typing import Any, Final
 
 import psycopg
-from psycopg import sql
 
+from ops import roles
 from ops.stack.cluster import SUPERUSER
 from ops.stack.errors import StackError
 from ops.stack.secret_store import write_private
 from ops.stack.settings import Settings
 
 _NAME: Final = "commandcenter"
-_EXPORTER: Final = "exporter_user"
-_UNLOGGED: Final = "-c log_min_duration_statement=-1 -c log_statement=none -c log_min_error_statement=panic"
 _MIGRATION_TIMEOUT_S: Final = 600
 
 
@@ -36,32 +31,16 @@ def connect(settings: Settings, database: str = "postgres") -> psycopg.Connectio
         connect_timeout=2,
         autocommit=True,
         application_name="commandcenter-stack",
-        options=_UNLOGGED,
+        options=roles.UNLOGGED,
     )
-
-
-def _set_password(connection: psycopg.Connection[tuple[Any, ...]], role: str, password: str) -> None:
-    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), verifier))
-
-
-def _is_there(connection: psycopg.Connection[tuple[Any, ...]], query: str, name: str) -> bool:
-    return connection.execute(query, [name]).fetchone() is not None
 
 
 def prepare(settings: Settings) -> None:
     """Make the role and the database `commandcenter`, unless they are there."""
     with connect(settings) as connection:
-        role = sql.Identifier(_NAME)
-        if not _is_there(connection, "SELECT 1 FROM pg_roles WHERE rolname = %s", _NAME):
-            connection.execute(sql.SQL("CREATE ROLE {} CREATEROLE").format(role))
-            # From PostgreSQL 16 on, only the admin option allows the migration to grant it to the exporter's role.
-            connection.execute(sql.SQL("GRANT pg_monitor TO {} WITH ADMIN OPTION").format(role))
-        _set_password(connection, _NAME, settings["DB_PASSWORD"])
-        if not _is_there(connection, "SELECT 1 FROM pg_database WHERE datname = %s", _NAME):
-            connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
+        roles.make_database(connection, _NAME, settings["DB_PASSWORD"], _NAME)
     with connect(settings, _NAME) as connection:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        roles.make_extensions(connection)
 
 
 def migrate(settings: Settings) -> None:
@@ -98,8 +77,7 @@ def migrate(settings: Settings) -> None:
 def let_exporter_in(settings: Settings) -> None:
     """Give the exporter's role, which a migration made without a password, the one of this stack."""
     with connect(settings) as connection:
-        if not _is_there(connection, "SELECT 1 FROM pg_roles WHERE rolname = %s", _EXPORTER):
-            raise StackError(
-                f"The migrations left no role {_EXPORTER}.", "Look at backend/alembic/versions and log/migrate.log."
-            )
-        _set_password(connection, _EXPORTER, settings["EXPORTER_PASSWORD"])
+        try:
+            roles.let_exporter_in(connection, settings["EXPORTER_PASSWORD"])
+        except roles.NoExporterError as error:
+            raise StackError(str(error), "Look at backend/alembic/versions and log/migrate.log.") from None

@@ -48,6 +48,20 @@ def credentials(settings: Settings, name: str) -> Path | None:
     return path
 
 
+def exporter_queries(settings: Settings, *, has_collectors: bool) -> Path:
+    """Write the queries that postgres_exporter runs beside its own, and return their file.
+
+    Args:
+        settings: where to write to.
+        has_collectors: whether it has its own for statements and tables: twice, they would fail the whole scrape.
+    """
+    source = settings.layout.root / "monitoring" / "postgres-exporter"
+    names = ["activity.yaml"] if has_collectors else ["activity.yaml", "queries.yaml"]
+    path = settings.layout.run / "exporter-queries.yaml"
+    write_private(path, "\n".join((source / name).read_text() for name in names))
+    return path
+
+
 def prometheus_config(
     settings: Settings, parts: Collection[str], scrape_interval: str | None = None, source: str | None = None
 ) -> str:

@@ -155,12 +155,14 @@ def _postgres_exporter(stack: Stack) -> Program:
     settings = stack.settings
     program = str(programs.find(*WATCHERS["postgres-exporter"]))
     secret = monitoring.credentials(settings, "EXPORTER_PASSWORD")
-    queries = settings.layout.root / "monitoring" / "postgres-exporter" / "queries.yaml"
     command = [program, f"--web.listen-address=127.0.0.1:{settings.port('POSTGRES_EXPORTER_PORT')}"]
     flags = _help(program)
-    if "--collector.stat_statements" in flags:
-        command.append("--collector.stat_statements")
-    elif "--extend.query-path" in flags:
+    has_collectors = "--collector.stat_statements" in flags
+    queries = monitoring.exporter_queries(settings, has_collectors=has_collectors)
+    # The text of statements came later than the collector, and is off by default like the collector itself.
+    wanted = ("--collector.stat_statements", "--collector.stat_statements.include_query")
+    command += [flag for flag in wanted if flag in flags.split()]
+    if "--extend.query-path" in flags:
         command.append(f"--extend.query-path={queries}")
     # Reads columns that PostgreSQL 17 moved to pg_stat_checkpointer.
     command += [f"--no-collector.{name}" for name in ("bgwriter", "stat_bgwriter") if f"--collector.{name}" in flags]

@@ -5,7 +5,8 @@ from typing import Any, Final
 from celery import Celery, Task
 from kombu import Queue
 
-from app.telemetry.celery_signals import CelerySignals, CorrelatedTask
+from app.telemetry.celery_request import CorrelatedTask
+from app.telemetry.celery_signals import CelerySignals
 
 SYNC_QUEUE: Final = "sync"
 DEFAULT_QUEUE: Final = "default"
@@ -56,5 +57,5 @@ def make_celery(redis_url: str, *, correlation: bool = True) -> "Celery[Task[Any
         timezone="UTC",
     )
     if correlation:
-        CelerySignals(QUEUES, quiet={CANARY_TASK}).install()
+        CelerySignals(QUEUES, quiet={CANARY_TASK}).install(app)
     return app

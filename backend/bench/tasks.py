@@ -45,7 +45,7 @@ def bare() -> Iterator[None]:
 def ours() -> Iterator[None]:
     """Correlation, metrics, queue wait, two log lines a run."""
     before = {signal: list(signal.receivers or []) for signal in _OURS}
-    CelerySignals(["celery"]).install()
+    CelerySignals(["celery"]).install(app)
     try:
         yield
     finally:

@@ -1,0 +1,70 @@
+"""What the worker's parent process has to tell of a task: a killed child, a time limit.
+
+No context is set there and no code of the task runs any more; the message has the ID.
+"""
+
+from typing import Any, Final
+
+import structlog
+from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined] # the stubs leave it out
+from billiard.exceptions import WorkerLostError
+from celery import Task
+from celery.worker.request import Request
+
+from app.correlation import bind
+from app.errors import error_type, fingerprint
+from app.telemetry.celery_message import correlation_of
+from app.utils.metrics import CELERY_FAILURES, CELERY_TASKS, ERRORS, bounded, hook_failed
+
+log = structlog.get_logger(__name__)
+
+# A run whose process is gone. The task is sent again.
+LOST: Final = "LOST"
+
+
+class CorrelatedRequest(Request):
+    """A message in the worker's parent process: what happens to it is told with its ID."""
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Bind the ID while Celery reports a time limit."""
+        # Celery's own name for what the message holds; its stubs leave it out.
+        with bind(correlation_of(self._context, self.name)):  # type: ignore[attr-defined]
+            super().on_timeout(soft, timeout)
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """Bind the ID while Celery reports a failure, a lost worker among them."""
+        with bind(correlation_of(self._context, self.name)) as correlation:  # type: ignore[attr-defined]
+            error = getattr(exc_info, "exception", None)
+            if isinstance(error, ExceptionWithTraceback):
+                # As billiard hands over what happened in no child.
+                error = error.exc
+            # Celery sends the task again and tells nobody: the run would end without a word.
+            if isinstance(error, WorkerLostError):
+                _note_lost(self.name, correlation.queue, error)
+            elif isinstance(error, SystemExit | KeyboardInterrupt) and not self._was_stopped():
+                _note_lost(self.name, correlation.queue, WorkerLostError(f"Its process ended itself: {error!r}"))
+            return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+
+    def _was_stopped(self) -> bool:
+        """Tell whether its process was ended on purpose, which was told then."""
+        return bool(self._already_revoked or self._already_cancelled)  # type: ignore[attr-defined]
+
+
+class CorrelatedTask(Task):  # type: ignore[type-arg]
+    """The base of all tasks; see CorrelatedRequest."""
+
+    abstract = True
+    Request = "app.telemetry.celery_request:CorrelatedRequest"
+
+
+def _note_lost(task: str, queue: str | None, error: WorkerLostError) -> None:
+    try:
+        kind = bounded("error_type", error_type(error))
+        CELERY_FAILURES.labels(task, kind).inc()
+        ERRORS.labels(task, "500", kind).inc()
+        CELERY_TASKS.labels(task, LOST, queue or "other").inc()
+        log.error(
+            "task.failed", state=LOST, error_type=error_type(error), fingerprint=fingerprint(error), reason=str(error)
+        )
+    except Exception:  # noqa: BLE001 - never costs a task
+        hook_failed("celery_lost")

@@ -23,7 +23,7 @@ _ERRORS_FROM: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: `body` is None where there was no JSON."""
+    """What came back: `body` is None where there was no JSON. `request_ids`: every such header there was."""
 
     method: str
     path: str
@@ -31,6 +31,7 @@ class Answer:
     request_id: str
     took_ms: float
     body: Any
+    request_ids: tuple[str, ...] = ()
 
     @property
     def detail(self) -> str:
@@ -66,7 +67,15 @@ class Api:
         """Close all connections."""
         self._client.close()
 
-    def call(self, method: str, path: str, *, json: object = None, params: dict[str, Any] | None = None) -> Answer:
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        params: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
         """Make one call below /api/v1 and return what came back, whichever status it has.
 
         Raises:
@@ -74,7 +83,7 @@ class Api:
         """
         started = time.perf_counter()
         try:
-            response = self._client.request(method, _PREFIX + path, json=json, params=params)
+            response = self._client.request(method, _PREFIX + path, json=json, params=params, headers=headers)
         except httpx.HTTPError as error:
             raise StackError(
                 f"No answer from {self.base_url} ({type(error).__name__}).",
@@ -85,9 +94,8 @@ class Api:
             body = response.json() if response.content else None
         except ValueError:
             body = None
-        answer = Answer(
-            method, _PREFIX + path, response.status_code, response.headers.get("X-Request-ID", ""), took_ms, body
-        )
+        ids = tuple(response.headers.get_list("X-Request-ID"))
+        answer = Answer(method, _PREFIX + path, response.status_code, ids[0] if ids else "", took_ms, body, ids)
         if response.status_code in {401, 403}:
             raise StackError(f"{self.base_url} asks for a token.", "Set API_TOKEN in the environment.")
         return answer

@@ -4,7 +4,7 @@ from typing import Final
 
 import typer
 
-from ops.release import changes
+from ops.release import changes, checks
 
 cli: Final = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)  # Locals may hold secrets.
 
@@ -16,3 +16,6 @@ def release() -> None:
 
 cli.command("apply")(changes.apply)
 cli.command("rollback")(changes.rollback)
+cli.command("plan")(checks.plan)
+cli.command("preflight")(checks.preflight)
+cli.command("verify")(checks.verify)

@@ -97,6 +97,12 @@ class NativeTarget:
         names = (*secret_store.GENERATED, "API_TOKEN", "METRICS_TOKEN", "GRAFANA_ADMIN_PASSWORD")
         return [settings.get(name) for name in names if settings.get(name)]
 
+    def wanted_secrets(self) -> dict[str, str]:
+        """Return the secrets this stack needs; the two tokens guard only production."""
+        settings = self._settings
+        tokens = ("API_TOKEN", "METRICS_TOKEN") if settings.get("ENVIRONMENT") == "production" else ()
+        return {name: settings.get(name) for name in (*secret_store.GENERATED, *tokens)}
+
     def api(self) -> Api:
         """Return a client of the REST API."""
         return Api()

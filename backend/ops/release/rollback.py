@@ -15,7 +15,6 @@ from ops.release.steps import Runner, Step, silently
 from ops.release.target import Target
 from ops.stack.errors import StackError
 
-_EXPORTER_ROLE: Final = "exporter_user"
 # Alembic's own, and no data.
 _UNCOUNTED: Final = "alembic_version"
 
@@ -113,7 +112,7 @@ def _comparing(target: Target, counted: Mapping[str, int]) -> Step:
 
 
 def _starting(target: Target, older: Mapping[str, Any]) -> Step:
-    wanted = older if _has_exporter_role(target) else target.without_exporter(older)
+    wanted = older if schema.has_exporter_role(target) else target.without_exporter(older)
     return Step(
         "rollback-start",
         f"start {older['commit']} again",
@@ -127,14 +126,6 @@ def _starting(target: Target, older: Mapping[str, Any]) -> Step:
 def _rows(target: Target) -> dict[str, int]:
     with target.connect() as connection:
         return {table: rows for table, rows in backup.row_counts(connection).items() if table != _UNCOUNTED}
-
-
-def _has_exporter_role(target: Target) -> bool:
-    with target.connect() as connection:
-        found = connection.execute(
-            "SELECT 1 FROM pg_roles WHERE rolname = %s AND rolcanlogin", [_EXPORTER_ROLE]
-        ).fetchone()
-    return found is not None
 
 
 def _is_at(target: Target, wanted: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ops.stack.errors import StackError
 
 _TRIES: Final = 10
 _PAUSE_S: Final = 3.0
+_EXPORTER_ROLE: Final = "exporter_user"
 
 
 def revision(target: Target) -> str | None:
@@ -70,6 +71,13 @@ def migrate(
             ) from None
         return {"revision": wanted, "tries": attempt}
     raise AssertionError("unreachable")
+
+
+def has_exporter_role(target: Target) -> bool:
+    """Whether the exporter's role is there and may log in."""
+    with target.connect() as connection:
+        query = "SELECT 1 FROM pg_roles WHERE rolname = %s AND rolcanlogin"
+        return connection.execute(query, [_EXPORTER_ROLE]).fetchone() is not None
 
 
 def _holders(target: Target) -> list[str]:

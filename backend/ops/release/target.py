@@ -44,6 +44,9 @@ class Target(Protocol):
     def secrets(self) -> Collection[str]:
         """What must not be written anywhere."""
 
+    def wanted_secrets(self) -> Mapping[str, str]:
+        """Return the secrets this system needs, by name; empty where one is missing."""
+
     def api(self) -> Api:
         """Return a client of the REST API."""
 

@@ -1,0 +1,218 @@
+"""`preflight`: everything that can be known before anything is changed. Changes nothing itself."""
+
+import math
+import os
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from ops.release import detection, schema, version
+from ops.release.findings import Finding, judged
+from ops.release.target import Target
+from ops.stack.errors import StackError
+from ops.stack.programs import find, python
+
+_TOOLS: Final = ("git", "promtool", "amtool")
+# A backup, its restored copy, and what grows meanwhile.
+_DISK_FACTOR: Final = 3
+_DISK_LEAST_BYTES: Final = 1024**3
+_SHORTEST_SECRET: Final = 16
+_LEAST_ENTROPY_BITS: Final = 48.0
+WELL_KNOWN: Final = frozenset(
+    {
+        "admin", "changeme", "change-me", "commandcenter", "default", "development", "example", "grafana", "insecure",
+        "letmein", "password", "postgres", "prom-operator", "redis", "secret", "test", "token",
+    }
+)  # fmt: skip
+# Of squawk's rules, those about style, and what `apply` sets itself (lock_timeout).
+_NOT_LINTED: Final = (
+    "prefer-text-field", "prefer-bigint-over-int", "prefer-bigint-over-smallint", "prefer-identity",
+    "require-timeout-settings", "prefer-robust-stmts", "ban-char-field",
+)  # fmt: skip
+
+
+def preflight(target: Target, commit: str) -> Iterator[Finding]:
+    """Yield what each check found."""
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        _tools,
+        lambda: _clean(target),
+        lambda: _secrets(target.wanted_secrets()),
+        lambda: _reachable(target),
+        lambda: _disk(target),
+        lambda: _migrations(target, commit),
+        lambda: _rules(target.checkout / "monitoring"),
+        lambda: _detection(target.checkout / "monitoring"),
+    )
+    for check in checks:
+        try:
+            yield from check()
+        except StackError as error:
+            yield Finding("preflight", "failed", error.problem, "an answer", error.way_out)
+
+
+def _tools() -> Iterator[Finding]:
+    missing = [tool for tool in _TOOLS if find(tool) is None]
+    yield judged(
+        "tools",
+        well=not missing,
+        value=f"missing: {', '.join(missing)}" if missing else ", ".join(_TOOLS),
+        bound="all installed",
+        advice="make packages; elsewhere: install Prometheus and Alertmanager, their tools come with them.",
+    )
+
+
+def _clean(target: Target) -> Iterator[Finding]:
+    changed = version.changed_files(target.checkout)
+    yield judged(
+        "clean version",
+        well=not changed,
+        value=f"{len(changed)} files differ from the commit: {', '.join(changed[:5])}" if changed else "no difference",
+        bound="nothing that nobody else has",
+        advice="Commit it, or put it away.",
+    )
+
+
+def _secrets(secrets: Mapping[str, str]) -> Iterator[Finding]:
+    """Tell which secrets are missing, weak or well known; never what they are."""
+    problems = {name: problem for name, value in secrets.items() if (problem := weakness(value))}
+    yield judged(
+        "secrets",
+        well=not problems,
+        value="; ".join(f"{name} is {problem}" for name, problem in problems.items()) or f"{len(secrets)} of them",
+        bound=f"set, {_SHORTEST_SECRET} characters or more, hard to guess",
+        advice="Make one: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'",
+    )
+
+
+def weakness(secret: str) -> str:
+    """Return what is wrong with a secret, or nothing."""
+    if not secret:
+        return "missing"
+    bare = secret.strip().lower()
+    if bare in WELL_KNOWN or bare.rstrip("0123456789!._-") in WELL_KNOWN:
+        return "well known"
+    if len(secret) < _SHORTEST_SECRET:
+        return "too short"
+    counts = Counter(secret)
+    bits = -sum(count * math.log2(count / len(secret)) for count in counts.values())
+    return "" if bits >= _LEAST_ENTROPY_BITS else "easy to guess"
+
+
+def _reachable(target: Target) -> Iterator[Finding]:
+    problems = {name: problem for name, problem in target.answers().items() if problem}
+    yield judged(
+        "reachability",
+        well=not problems,
+        value="; ".join(f"{name}: {problem}" for name, problem in problems.items()) or "every part answers",
+        bound="every part answers",
+        advice="commandcenter status; a release begins on a system that is well.",
+    )
+
+
+def _disk(target: Target) -> Iterator[Finding]:
+    try:
+        with target.connect() as connection:
+            [[size]] = connection.execute("SELECT pg_database_size('commandcenter')").fetchall()
+    except psycopg.Error as error:
+        raise StackError(f"The database's size can't be asked: {error}", "commandcenter status") from error
+    folder = target.releases.folder
+    while not folder.exists():
+        folder = folder.parent
+    wanted = max(_DISK_FACTOR * int(size), _DISK_LEAST_BYTES)
+    free = shutil.disk_usage(folder).free
+    yield judged(
+        "disk",
+        well=free >= wanted,
+        value=f"{free / 1024**3:.1f} GB free",
+        bound=f"{wanted / 1024**3:.1f} GB: backup, restore test, and room",
+        advice=f"Make room where {folder} lies.",
+    )
+    yield judged(
+        "a backup is possible",
+        well=os.access(folder, os.W_OK),
+        value=str(folder),
+        bound="a folder we may write to",
+        advice="Give its owner the right, or run this as its owner.",
+    )
+
+
+def _migrations(target: Target, commit: str) -> Iterator[Finding]:
+    known = target.revisions(commit)
+    now = schema.revision(target)
+    if now is not None and now not in known:
+        yield Finding(
+            "migrations", "failed", f"the database is at {now}, which {commit} does not know", "a newer version",
+            "commandcenter release rollback full goes back.",
+        )  # fmt: skip
+        return
+    if now == known[0]:
+        yield Finding("migrations", "ok", f"none: the schema is at {now} already", "no finding of squawk")
+        return
+    yield lint(target.schema_sql(commit, now or "base", known[0]))
+
+
+def lint(sql: str) -> Finding:
+    """Return what squawk says of migrations."""
+    squawk = python().with_name("squawk")
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+        file.write(sql)
+        file.flush()
+        done = subprocess.run(
+            [str(squawk), f"--exclude={','.join(_NOT_LINTED)}", "--reporter=gcc", file.name],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        lines = [
+            line.replace(file.name, "migration") for line in done.stdout.splitlines() if line.startswith(file.name)
+        ]
+    return judged(
+        "migrations",
+        well=done.returncode == 0,
+        value="; ".join(lines[:3]) or (done.stderr.strip()[-300:] if done.returncode else "no finding"),
+        bound="no finding of squawk: no long lock, no rewrite of a table",
+        advice="Split the migration; https://squawkhq.com/docs/rules says how, rule by rule.",
+    )
+
+
+def _rules(monitoring: Path) -> Iterator[Finding]:
+    # Its own paths hold in its container only; `syntax-only` looks at no file it names.
+    asked = {
+        "alert rules": ("promtool", "check", "rules", "--lint=all", str(monitoring / "alerts.yml")),
+        "Prometheus's configuration": (
+            "promtool", "check", "config", "--syntax-only", str(monitoring / "prometheus.yml"),
+        ),
+        "Alertmanager's configuration": ("amtool", "check-config", str(monitoring / "alertmanager.yml")),
+    }  # fmt: skip
+    for name, (tool, *arguments) in asked.items():
+        program = find(tool)
+        if program is None:
+            yield Finding(name, "inconclusive", f"{tool} is not installed", "checked", "make packages")
+            continue
+        done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)
+        said = (done.stdout + done.stderr).strip().splitlines()
+        yield judged(
+            name,
+            well=done.returncode == 0,
+            value="valid" if done.returncode == 0 else " ".join(said)[-400:],
+            bound="valid",
+            advice=f"{tool} {' '.join(arguments)}",
+        )
+
+
+def _detection(monitoring: Path) -> Iterator[Finding]:
+    for bound in detection.bounds(monitoring):
+        covered = f"; {bound.covered_by} goes before it" if bound.covered_by else ""
+        yield judged(
+            f"time to detect, {bound.alert}",
+            well=bound.is_in_time,
+            value=f"{bound.seconds:.0f} s at {bound.share:.0%} failing{covered}",
+            bound=f"under {detection.LIMIT_S:.0f} s, or a faster critical that mutes it",
+            advice="Shorten its window or `for`, or give it a fast twin.",
+        )

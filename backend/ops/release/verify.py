@@ -1,0 +1,299 @@
+"""`verify`: where trust starts. One request is made, and its ID is found everywhere it must be; no answer is assumed.
+
+Read-only but for that traffic: a few requests, one asked-for error, and one sync where a repository is registered.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+import httpx
+import yaml
+
+from ops.demo.api import Answer as Response
+from ops.demo.api import Api
+from ops.release import panels
+from ops.release.findings import Finding, judged
+from ops.release.prometheus import TIMEOUT_S, Answer, Failed, Prometheus, Value, said
+from ops.release.target import Target
+from ops.stack.errors import StackError
+from ops.trace.model import Story
+from ops.trace.query import Archive
+from ops.trace.token import HEADER, trail_token
+
+JOBS: Final = ("alertmanager", "backend", "celery-worker", "node", "postgres", "prometheus")
+DASHBOARDS: Final = 5
+_GROUP: Final = "phase_c_alerts"
+_ROUTE: Final = "/api/v1/repositories"
+_LOG_PATIENCE_S: Final = 15.0
+_SYNC_PATIENCE_S: Final = 120.0
+# Two scrapes, and some slack.
+_SCRAPE_PATIENCE_S: Final = 40.0
+_POLL_S: Final = 0.25
+_CLOCK_SLACK: Final = timedelta(minutes=1)
+_MANY_NAMES: Final = 6
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all checks ask."""
+
+    target: Target
+    api: Api
+    prometheus: Prometheus
+    secret_key: str
+
+
+def verify(ground: Ground) -> Iterator[Finding]:
+    """Yield what each check found, as it is found. A check that can't be made is a finding, too."""
+    for check in _CHECKS:
+        try:
+            yield from check(ground)
+        except StackError as error:
+            name = check.__name__.strip("_").replace("_", " ")
+            yield Finding(name, "failed", error.problem, "an answer", error.way_out)
+
+
+def _health(ground: Ground) -> Iterator[Finding]:
+    alive = ground.api.call("GET", "/health")
+    version = alive.body.get("version") if isinstance(alive.body, dict) else None
+    yield judged(
+        "the API lives",
+        well=alive.status == 200,  # noqa: PLR2004
+        value=f"{alive.status}, version {version}",
+        bound="200",
+        advice="commandcenter status; its log says why.",
+    )
+    ready = ground.api.call("GET", "/health/ready")
+    parts = ready.body.get("components", {}) if isinstance(ready.body, dict) else {}
+    yield judged(
+        "all it needs is there",
+        well=ready.status == 200,  # noqa: PLR2004
+        value=", ".join(f"{name} {state['status']}" for name, state in parts.items()) or str(ready.status),
+        bound="database, redis, worker up",
+        advice="commandcenter status; start what is down.",
+    )
+    problems = {name: problem for name, problem in ground.target.answers().items() if problem}
+    yield judged(
+        "every part is healthy",
+        well=not problems,
+        value="; ".join(f"{name}: {problem}" for name, problem in problems.items()) or "all",
+        bound="no complaint",
+        advice="commandcenter status",
+    )
+
+
+def _ids(ground: Ground) -> Iterator[Finding]:
+    token = {HEADER: trail_token(ground.secret_key, int(time.time()) + 60)}
+    asked: tuple[tuple[int, str, Mapping[str, str]], ...] = (
+        (200, "/repositories", {}),
+        (404, "/repositories/999999999", {}),
+        (500, "/health/failure", token),
+    )
+    for status, path, headers in asked:
+        wanted = f"verify-{uuid4().hex}"
+        answer = ground.api.call("GET", path, headers={"X-Request-ID": wanted, **headers})
+        in_body = answer.body.get("request_id") if isinstance(answer.body, dict) and status >= 400 else None  # noqa: PLR2004
+        is_one = len(answer.request_ids) == 1 and in_body in {None, answer.request_id}
+        yield judged(
+            f"X-Request-ID on {status}",
+            well=answer.status == status and is_one,
+            value=f"{answer.status}, {len(answer.request_ids)} header" + _whose(answer, wanted),
+            bound=f"{status}, 1 header, the same in the body",
+            advice="Is CORRELATION_ENABLED false, or a proxy in between that drops the header?",
+        )
+
+
+def _whose(answer: Response, wanted: str) -> str:
+    if not answer.request_id:
+        return ""
+    return ", the one we sent" if answer.request_id == wanted else ", one of its own (REQUEST_ID_TRUST)"
+
+
+def _prometheus(ground: Ground) -> Iterator[Finding]:
+    up = _awaited(lambda: ground.prometheus.instant("min(pg_up)"), lambda found: found == Value(1.0))
+    yield judged(
+        "pg_up",
+        well=up == Value(1.0),
+        value=said(up),
+        bound="1",
+        advice="Is the exporter's password that of its role? commandcenter release apply sets it; see its log.",
+    )
+    down = _awaited(lambda: _down(ground), lambda found: not found)
+    yield judged(
+        "every target is up",
+        well=not down,
+        value=f"{len(JOBS) - len(down)} of {len(JOBS)}" + (f", not {', '.join(down)}" if down else ""),
+        bound="all",
+        advice=f"{ground.target.prometheus_url}/targets says why.",
+    )
+    yield _rules(ground)
+
+
+def _down(ground: Ground) -> list[str]:
+    """Return the jobs of the contract that Prometheus doesn't reach."""
+    found = ground.prometheus.vector("min by (job) (up)")
+    if isinstance(found, Failed):
+        raise StackError(f"Prometheus gives no answer: {found.why}", "commandcenter status")
+    states = {each.labels["job"]: each.value == Value(1.0) for each in found}
+    return [job for job in JOBS if not states.get(job)]
+
+
+def _awaited(ask: Callable[[], _T], is_well: Callable[[_T], bool]) -> _T:
+    """Ask until the answer is well; after two scrapes, return what it is. What just started was not scraped yet."""
+    deadline = time.monotonic() + _SCRAPE_PATIENCE_S
+    while not is_well(answer := ask()) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return answer
+
+
+def _rules(ground: Ground) -> Finding:
+    file = ground.target.checkout / "monitoring" / "alerts.yml"
+    groups = {group["name"]: group["rules"] for group in yaml.safe_load(file.read_text())["groups"]}
+    wanted = {rule["alert"] for rule in groups[_GROUP]}
+    loaded = {rule.get("name"): rule for group in _loaded(ground) for rule in group["rules"] if group["name"] == _GROUP}
+    missing = sorted(wanted - loaded.keys())
+    ill = sorted(name for name, rule in loaded.items() if rule.get("health") == "err")
+    return judged(
+        f"group {_GROUP} is loaded",
+        well=not missing and not ill,
+        value=f"{len(wanted) - len(missing)} of {len(wanted)} alerts"
+        + (f", not {', '.join(missing)}" if missing else "")
+        + (f", failing: {', '.join(ill)}" if ill else ""),
+        bound="all, none failing",
+        advice=f"{ground.target.prometheus_url}/rules; reload Prometheus if its file is newer.",
+    )
+
+
+def _loaded(ground: Ground) -> list[dict[str, Any]]:
+    try:
+        # trust_env: a proxy for the Internet has no business here.
+        with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
+            answer = client.get(f"{ground.target.prometheus_url}/api/v1/rules", params={"type": "alert"})
+        found: list[dict[str, Any]] = answer.raise_for_status().json()["data"]["groups"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise StackError(f"Prometheus does not tell its rules: {error}", "commandcenter status") from error
+    return found
+
+
+def _dashboards(ground: Ground) -> Iterator[Finding]:
+    found = panels.read(ground.target.checkout / "monitoring" / "grafana" / "dashboards")
+    yield judged(
+        "dashboards can be imported",
+        well=len(found) == DASHBOARDS,
+        value=f"{len(found)}",
+        bound=f"{DASHBOARDS}",
+        advice="commandcenter dashboards build",
+    )
+    every = [panel for dashboard in found for panel in panels.panels(dashboard)]
+    answers = {panel: panels.ask(ground.prometheus, panel) for panel in every}
+    failed = {panel: answer for panel, answer in answers.items() if isinstance(answer, Failed)}
+    empty = [panel for panel, answer in answers.items() if answer is False]
+    unsaid = [panel for panel in empty if not panel.says_when_empty]
+    value = f"{len(every) - len(failed) - len(empty)} of {len(every)} panels have data"
+    if failed:
+        panel, answer = next(iter(failed.items()))
+        yield Finding(
+            "every panel has data", "failed", f"{value}; {panel}: {answer.why}", "no query fails", "Ask it by hand."
+        )
+    elif unsaid:
+        names = ", ".join(map(str, unsaid[:_MANY_NAMES])) + (" …" if len(unsaid) > _MANY_NAMES else "")
+        yield Finding(
+            "every panel has data",
+            "inconclusive",
+            f"{value}; empty: {names}",
+            "data, or a panel that says why not",
+            "After a few minutes of traffic, verify again; what is still empty then, look at in Grafana.",
+        )
+    else:
+        yield Finding("every panel has data", "ok", f"{value}, {len(empty)} say why not", "data, or a stated reason")
+
+
+def _traced_request(ground: Ground) -> Iterator[Finding]:
+    query = f'sum(http_requests_total{{handler="{_ROUTE}",method="GET",status="200"}})'
+    before = ground.prometheus.instant(query)
+    since = datetime.now(UTC) - _CLOCK_SLACK
+    answer = ground.api.call("GET", "/repositories", headers={"X-Request-ID": f"verify-{uuid4().hex}"})
+    if not answer.request_id:
+        raise StackError("The answer has no ID to look for.", "See the check above.")
+    story = _story(ground, answer.request_id, since, lambda story: bool(story.requests and story.database.count))
+    yield judged(
+        "the request is in the logs",
+        well=story is not None and bool(story.requests),
+        value=answer.request_id if story is not None and story.requests else f"{answer.request_id}: not found",
+        bound="its line",
+        advice=f"commandcenter trace {answer.request_id}; is {ground.target.logs} where the API logs?",
+    )
+    statements = story.database.count if story is not None else 0
+    yield judged(
+        "PostgreSQL's own log has it",
+        well=statements > 0,
+        value=f"{statements} statements",
+        bound="1 or more",
+        advice="log_line_prefix must hold app=%a, and SQL_COMMENTS must not be off.",
+    )
+    yield _counted(ground, query, before)
+    yield from _traced_task(ground, since)
+
+
+def _counted(ground: Ground, query: str, before: object) -> Finding:
+    start = before.number if isinstance(before, Value) else 0.0
+
+    def has_grown(now: Answer) -> bool:
+        return isinstance(now, Value) and now.number > start
+
+    now = _awaited(lambda: ground.prometheus.instant(query), has_grown)
+    return judged(
+        "the metrics count it",
+        well=has_grown(now),
+        value=f"{start:.0f} → {said(now)}",
+        bound="more than before",
+        advice=f"{ground.target.prometheus_url}/targets: is the job backend scraped?",
+    )
+
+
+def _traced_task(ground: Ground, since: datetime) -> Iterator[Finding]:
+    check = "its task is in the logs, with its SQL"
+    items = ground.api.expect("GET", "/repositories", params={"limit": 1})["items"]
+    if not items:
+        yield Finding(
+            check, "inconclusive", "no repository is registered", "a task of a traced request",
+            "Register one (POST /api/v1/repositories), and verify again.",
+        )  # fmt: skip
+        return
+    job = ground.api.sync(items[0]["id"])
+    done = ground.api.finished_job(str(job.get("job_id") or job["id"]), lambda _: None, patience_s=_SYNC_PATIENCE_S)
+    request_id = str(done["request_id"])
+    story = _story(ground, request_id, since, lambda story: story.ended_at is not None and bool(_runs(story)))
+    runs = _runs(story) if story is not None else []
+    statements = max((run.sql.count for run in runs if run.sql), default=0)
+    yield judged(
+        check,
+        well=bool(runs) and statements > 0,
+        value=f"{request_id}: {len(runs)} runs, {statements} statements, job {done['status']}",
+        bound="a run with SQL",
+        advice=f"commandcenter trace {request_id}",
+    )
+
+
+def _runs(story: Story) -> list[Any]:
+    tasks = [*story.tasks, *(task for request in story.requests for task in request.tasks)]
+    return [run for task in tasks for run in task.runs]
+
+
+def _story(ground: Ground, request_id: str, since: datetime, is_whole: Callable[[Story], bool]) -> Story | None:
+    """Return the story of an ID once it is whole; what there is of it after a while."""
+    deadline = time.monotonic() + _LOG_PATIENCE_S
+    while True:
+        stories = Archive(ground.target.logs, since).trace(request_id).stories
+        if (stories and is_whole(stories[0])) or time.monotonic() > deadline:
+            return stories[0] if stories else None
+        time.sleep(_POLL_S)
+
+
+_CHECKS: Final = (_health, _ids, _prometheus, _traced_request, _dashboards)

@@ -8,13 +8,11 @@ Goals: under 1 s for an hour, under 3 s for 48 h.
 
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -25,13 +23,11 @@ from app.utils.metrics import HTTP_DURATION
 from bench import history
 from dashboards.names import TRAFFIC, buckets
 from dashboards.recording import LATENCY_OF_ALL, quantile
-from ops.stack import programs
-from ops.stack.ports import free_port
+from tests.backfill import prometheus_over, promtool
 from tests.grafana import BACKEND, Dashboard, Target, dashboards, filled_in, step_s
 from tests.monitoring_stack import monitored_system
 from tests.promql import wants
 from tests.services import postgres_server, redis_server
-from tests.system import eventually
 from tests.traffic import make_traffic
 
 HOURS: Final = 48
@@ -66,30 +62,6 @@ def learn(scratch: Path) -> tuple[list[history.Labels], dict[str, str]]:
 
 def _queries(dashboard: Dashboard) -> list[Target]:
     return [*dashboard.targets(), *dashboard.annotations()]
-
-
-@contextmanager
-def prometheus(data: Path) -> Iterator[str]:
-    """Run a Prometheus that scrapes nothing, and yield its URL."""
-    config = data.parent / "prometheus.yml"
-    config.write_text("scrape_configs: []\n")
-    port = free_port()
-    command = [str(programs.find("prometheus")), f"--config.file={config}", f"--storage.tsdb.path={data}"]
-    command += [f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=15d", "--log.level=error"]
-    with subprocess.Popen(command) as process:
-        url = f"http://127.0.0.1:{port}"
-        try:
-            eventually(lambda: _is_ready(url), within_s=120, what="Prometheus")
-            yield url
-        finally:
-            process.terminate()
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/-/ready").status_code == 200  # noqa: PLR2004 - OK
-    except httpx.TransportError:
-        return False
 
 
 def load(client: httpx.Client, dashboard: Dashboard, hours: int, end_s: int) -> tuple[float, int]:
@@ -155,13 +127,11 @@ def main() -> int:
         start_s = end_s - HOURS * 3600
         started = time.monotonic()
         samples = history.write_blocks(series, start_s, end_s, data, scratch)
-        with prometheus(data) as url:
+        with prometheus_over(data) as url:
             span = ("--start", str(start_s), "--end", str(end_s), "--eval-interval", f"{history.INTERVAL_S}s")
-            history.promtool(
-                "create-blocks-from", "rules", "--url", url, *span, "--output-dir", str(data), str(RECORDING)
-            )
+            promtool("create-blocks-from", "rules", "--url", url, *span, "--output-dir", str(data), str(RECORDING))
         print(f"{len(series)} series, {samples / 1e6:.1f} million samples, made in {time.monotonic() - started:.0f} s")
-        with prometheus(data) as url:
+        with prometheus_over(data) as url:
             results = measure(url, end_s)
             recorded_s, raw_s = what_recording_saves(url, end_s)
     print(f"Python {platform.python_version()}; seconds: first load, then the median of {RUNS - 1}")

@@ -5,12 +5,13 @@ Labels are those that the real system's Prometheus has just now; values are made
 
 import math
 import random
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from tests.backfill import promtool
 
 Labels = Mapping[str, str]
 
@@ -95,10 +96,3 @@ def write_blocks(all_of: Iterable[Series], start_s: int, end_s: int, folder: Pat
 
     with ThreadPoolExecutor(2) as pool:
         return sum(pool.map(write, range(first, end_s, BLOCK_S)))
-
-
-def promtool(*arguments: str) -> None:
-    """Run `promtool tsdb …`; what it says is raised when it fails."""
-    done = subprocess.run(["promtool", "tsdb", *arguments], capture_output=True, text=True, check=False)  # noqa: S607 - the distribution's.
-    if done.returncode:
-        raise RuntimeError(done.stderr or done.stdout)

@@ -13,7 +13,6 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from app.utils import metrics
 from tests.grafana import BACKEND, dashboards, filled_in
-from tests.monitoring_stack import MonitoredSystem
 from tests.promql import wants
 
 ROOT = BACKEND.parent
@@ -55,15 +54,6 @@ def series_of(metric: Counter | Gauge | Histogram) -> set[str]:
 OURS = {name: each for name, each in vars(metrics).items() if isinstance(each, Counter | Gauge | Histogram)}
 
 
-@pytest.fixture(scope="module")
-def there(lived: MonitoredSystem) -> dict[str, set[str]]:
-    """Labels by series, as Prometheus has them."""
-    found: dict[str, set[str]] = {}
-    for labels in lived.get("series", **{"match[]": '{__name__=~".+"}'}):
-        found.setdefault(labels["__name__"], set()).update(labels)
-    return found
-
-
 def test_panels_read_what_is_there(there: dict[str, set[str]], summary: list[str]) -> None:
     """A series that is not scraped makes a panel that is always empty."""
     trouble = {name: found for name, expression in panels().items() if (found := _missing(expression, there))}
@@ -79,6 +69,14 @@ def test_rules_read_what_is_there(there: dict[str, set[str]], summary: list[str]
     assert trouble == {}
     read = {series for expression in rules().values() for series in wants(expression).labels}
     summary.append(f"series checked: {len(read)} in {len(rules())} rules")
+
+
+def test_pages_ask_for_what_is_there(there: dict[str, set[str]], asked: dict[str, str], summary: list[str]) -> None:
+    """A query in a runbook that finds nothing is taken for good news."""
+    trouble = {name: found for name, expression in asked.items() if (found := _missing(expression, there))}
+    assert trouble == {}
+    read = {series for expression in asked.values() for series in wants(expression).labels}
+    summary.append(f"series checked: {len(read)} in {len(asked)} queries of pages")
 
 
 def _missing(expression: str, there: dict[str, set[str]]) -> list[str]:

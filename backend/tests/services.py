@@ -30,6 +30,8 @@ PASSWORD = "only-for-tests"
 ROLE = "commandcenter"
 _START_TIMEOUT_S = 30
 _CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "100"}
+# Off by default; an application that commits in two phases sets it.
+_TWO_PHASE = {"max_prepared_transactions": "10"}
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def postgres_server(directory: Path) -> Iterator[PostgresServer]:
             home=folder / "pg",
             port=port,
             account=account,
-            extra=_CARELESS,
+            extra={**_CARELESS, **_TWO_PHASE},
         )
         cluster.initialise(PASSWORD)
         cluster.write_config()

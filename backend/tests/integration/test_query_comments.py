@@ -20,18 +20,12 @@ from app.correlation import Correlation, bind, for_request
 from app.database import make_async_engine, make_sync_engine
 from app.telemetry.sql import Mode, set_application_name, sql_comment, without_comment
 from app.telemetry.trail import trail_of
+from tests.attribution import request
 from tests.git import make_repository
 from tests.system import System, eventually
 
 ASYNC_APPLICATION = "test-api"
 SYNC_APPLICATION = "test-worker"
-
-
-def request(request_id: str, route: str = "/api/v1/repositories/{id}") -> Correlation:
-    """Return the correlation of a request whose route was matched."""
-    correlation = for_request(request_id)
-    correlation.name = route
-    return correlation
 
 
 def task(request_id: str, name: str = "repositories.sync") -> Correlation:

@@ -49,16 +49,17 @@ def service(
     before_ratio: float,
     after_ratio: float,
     *,
+    released: datetime = RELEASED,
     after: timedelta = timedelta(hours=49),
     a_minute: int = 10,
     seed: int = 1,
 ) -> Past:
     """Return the whole past that gates read: traffic by day and night, and errors by chance at a known ratio."""
     randomness = random.Random(seed)
-    start, end = RELEASED - WEEK - timedelta(hours=2), RELEASED + after
+    start, end = released - WEEK - timedelta(hours=2), released + after
     fine, failed = [(start.timestamp(), 0.0)], [(start.timestamp(), 0.0)]
     for at in minutes(start + timedelta(minutes=1), end):
-        ratio = before_ratio if at <= RELEASED.timestamp() else after_ratio
+        ratio = before_ratio if at <= released.timestamp() else after_ratio
         n = round(a_minute * (1 + 0.5 * math.sin(at / 86_400 * math.tau)))
         k = sum(randomness.random() < ratio for _ in range(n))
         fine.append((at, fine[-1][1] + n - k))

@@ -4,7 +4,7 @@ from typing import Final
 
 import typer
 
-from ops.release import changes, checks
+from ops.release import changes, checks, judgements
 
 cli: Final = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)  # Locals may hold secrets.
 
@@ -19,3 +19,6 @@ cli.command("rollback")(changes.rollback)
 cli.command("plan")(checks.plan)
 cli.command("preflight")(checks.preflight)
 cli.command("verify")(checks.verify)
+cli.command("baseline")(judgements.baseline)
+cli.command("watch")(judgements.watch)
+cli.command("signoff")(judgements.signoff)

@@ -132,6 +132,7 @@ class Journal:
         release: its ID: letters, digits, `.`, `_`, `-`.
         secrets: those in use, so that none is ever written, whatever it looks like.
         before_append: called before each line is written, and may raise: a lock that was lost, for one.
+        clock: tells the time.
 
     Raises:
         StackError: a line is not what was written, or not of this release; that isn't an ID.
@@ -144,6 +145,7 @@ class Journal:
         *,
         secrets: Iterable[str] = (),
         before_append: Callable[[], None] = lambda: None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         if not _RELEASE.fullmatch(release):
             raise StackError(
@@ -153,6 +155,7 @@ class Journal:
         self.release = release
         self._secrets = tuple(secrets)
         self._before_append = before_append
+        self._clock = clock
         self.entries: tuple[Entry, ...] = ()
         self.torn = b""
         if self.path.exists():
@@ -166,6 +169,10 @@ class Journal:
     def state(self) -> State:
         """Return what the release is at."""
         return fold(self.entries)
+
+    def masked(self, text: str) -> str:
+        """Return a text that may quote anything so that it may be written: a reason, an error."""
+        return scrubbing.scrubbed(text, self._secrets)
 
     def append(self, kind: Kind, step: str, *, inputs: Any = None, evidence: Mapping[str, Any] | None = None) -> Entry:
         """Write one line, and return once it is on the disk.
@@ -219,7 +226,7 @@ class Journal:
             {
                 "number": len(self.entries) + 1,
                 "release": self.release,
-                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "at": self._clock().isoformat(timespec="milliseconds"),
                 "who": operator(),
                 "kind": kind,
                 "step": step,

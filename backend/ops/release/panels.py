@@ -11,8 +11,10 @@ from ops.release.prometheus import Failed, Prometheus
 from ops.stack.errors import StackError
 
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)[^}]*\}|(\w+))")
-# An hour, as the dashboards open: Grafana's step for 1,500 pixels is below the scrape interval, so that one counts.
-_BUILT_IN: Final = {"__rate_interval": "1m", "__range": "3600s", "__range_s": "3600", "__interval": "15s"}
+# As the dashboards open.
+_HOUR_S: Final = 3600
+_PIXELS: Final = 1500
+_SCRAPE_INTERVAL_S: Final = 15
 _ANY: Final = ".*"
 
 
@@ -62,9 +64,19 @@ def panels(dashboard: dict[str, Any]) -> Iterator[Panel]:
             yield Panel(dashboard["uid"], panel["title"], queries, says)
 
 
-def filled_in(query: str) -> str:
-    """Return a query as Grafana would send it for the last hour, every variable standing for all its values."""
-    return _VARIABLE.sub(lambda found: _BUILT_IN.get(found[1] or found[2], _ANY), query)
+def filled_in(query: str, range_s: int = _HOUR_S) -> str:
+    """Return a query as Grafana would send it for the last `range_s` seconds; a variable stands for all its values.
+
+    A step is no shorter than a scrape, and a rate takes four scrapes at least: Grafana's own rules.
+    """
+    step_s = max(range_s / _PIXELS, _SCRAPE_INTERVAL_S)
+    built_in = {
+        "__interval": f"{step_s:.0f}s",
+        "__rate_interval": f"{max(step_s + _SCRAPE_INTERVAL_S, 4 * _SCRAPE_INTERVAL_S):.0f}s",
+        "__range": f"{range_s}s",
+        "__range_s": str(range_s),
+    }
+    return _VARIABLE.sub(lambda found: built_in.get(found[1] or found[2], _ANY), query)
 
 
 def ask(prometheus: Prometheus, panel: Panel) -> Failed | bool:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from ops.stack.errors import StackError
+
 MASK: Final = "[scrubbed]"
 # A shorter one would be found in innocent words.
 _SHORTEST_KNOWN_SECRET: Final = 8
@@ -49,8 +51,11 @@ _PATTERNS: Final = (
 )  # fmt: skip
 
 
-class SecretRefused(ValueError):  # noqa: N818 - says what happened, as the journal's other words do.
+class SecretRefused(StackError):  # noqa: N818 - says what happened, as the journal's other words do.
     """Something that looks like a secret was about to be written down. The message says where, never what."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(f"Not written down: {place}: {why}.", "Say it in other words, or mask it.")
 
 
 def scrubbed(text: str, known: Iterable[str] = ()) -> str:
@@ -81,7 +86,7 @@ def refuse(value: Any, known: Iterable[str] = (), place: str = "") -> None:
             refuse(str(key), known, f"a key of {place or 'the record'}")
             # That there is a password may be told, and that there is none.
             if _SECRET_KEY.search(str(key)) and inner not in (None, "", MASK) and not isinstance(inner, bool):
-                raise SecretRefused(f"{here}: its name says that it is a secret.")
+                raise SecretRefused(here, "its name says that it is a secret")
             refuse(inner, known, here)
     elif isinstance(value, (list, tuple, set, frozenset)):
         for number, inner in enumerate(value):
@@ -91,4 +96,4 @@ def refuse(value: Any, known: Iterable[str] = (), place: str = "") -> None:
     elif value is not None and not isinstance(value, (bool, int, float)):
         text = str(value)
         if scrubbed(text, known) != text:
-            raise SecretRefused(f"{place or 'The text'}: it looks like a secret, or like a text that quotes one.")
+            raise SecretRefused(place or "a text", "it looks like a secret, or like a text that quotes one")

@@ -1,0 +1,106 @@
+"""Sign-off: every gate passes, or a person says why it need not, by name and with a reason."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from ops.release import report
+from ops.release.baseline import STEP as BASELINE
+from ops.release.baseline import Baseline
+from ops.release.gates import Result
+from ops.release.journal import Journal, operator
+from ops.release.report import Report, Waiver
+from ops.release.watch import CHECKPOINTS, named, released_at, taken_back
+from ops.stack.errors import StackError
+
+STEP: Final = "signoff"
+
+
+def gate_step(gate: str) -> str:
+    """Return what an approval of a gate is called in the journal."""
+    return f"gate {gate}"
+
+
+def waive(journal: Journal, results: Sequence[Result], reasons: Mapping[str, str]) -> None:
+    """Write down a person's word for gates that don't pass.
+
+    Args:
+        journal: the release's.
+        results: what all gates say now.
+        reasons: by gate, none of them empty.
+
+    Raises:
+        StackError: one of these gates passes.
+    """
+    by_name = {result.gate: result for result in results}
+    for gate in reasons:
+        if by_name[gate].passes:
+            raise StackError(f"Gate {gate} passes: there is nothing to waive.", "Leave that --waive away.")
+    for gate, reason in reasons.items():
+        evidence = {
+            "reason": reason,
+            "status": by_name[gate].status.value,
+            "value": journal.masked(by_name[gate].value),
+        }
+        journal.append("approval", gate_step(gate), evidence=evidence)
+
+
+def waivers(journal: Journal, results: Sequence[Result]) -> dict[str, Waiver]:
+    """Return the waivers that hold: of this time in service, and for what the gate says now.
+
+    A word for INSUFFICIENT is none for WORSE.
+    """
+    since = released_at(journal)
+    found = {}
+    for result in results:
+        for entry in journal.state().approvals.get(gate_step(result.gate), ()):
+            if entry.moment > since and entry.evidence.get("status") == result.status.value and not result.passes:
+                found[result.gate] = Waiver(
+                    result.gate, result.status.value, entry.evidence["reason"], entry.who, entry.at
+                )
+    return found
+
+
+def sign_off(journal: Journal, baseline: Baseline, results: Sequence[Result], folder: Path, at: datetime) -> Report:
+    """Write the report, and the verdict into the journal.
+
+    Raises:
+        StackError: the release was taken back, or never was in service.
+    """
+    gone = taken_back(journal)
+    if gone:
+        raise StackError(f"Release {journal.release} was taken back ({gone}): there is nothing to sign off.", "")
+    state = journal.state()
+    made = Report(
+        release=journal.release,
+        who=operator(),
+        at=at.isoformat(timespec="seconds"),
+        since=released_at(journal).isoformat(timespec="seconds"),
+        baseline={
+            "since": baseline.since.isoformat(),
+            "until": baseline.until.isoformat(),
+            "sha256": state.steps[BASELINE].entry.evidence["sha256"],
+        },
+        results=results,
+        waivers=waivers(journal, results),
+        checkpoints={
+            named(after): state.verdicts[named(after)][-1].evidence
+            for after in CHECKPOINTS
+            if named(after) in state.verdicts
+        },
+        steps=[
+            {"step": name, "status": step.status, "at": step.entry.at, "who": step.entry.who}
+            for name, step in state.steps.items()
+        ],
+        journal_head=journal.head,
+    )
+    evidence = {"signed_off": made.is_signed_off, "gates": {each.gate: each.status.value for each in results}}
+    evidence["waivers"] = {gate: asdict(waiver) for gate, waiver in made.waivers.items()}
+    for name, text in ((report.MARKDOWN, made.as_markdown()), (report.JSON, made.as_json())):
+        (folder / name).write_text(text)
+        evidence[name] = hashlib.sha256(text.encode()).hexdigest()
+    journal.append("verdict", STEP, evidence=evidence)
+    return made

@@ -1,0 +1,242 @@
+"""The watch over a new version: checkpoints at 1, 24 and 48 hours, each recomputed from Prometheus's history.
+
+A missed look loses nothing: what was due is made up for, as of when it was due. Only two things roll back by
+themselves, once: WORSE at two full hours running, or health that fails 3 of 5 times.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from ops.release import exits, history
+from ops.release.baseline import Baseline
+from ops.release.history import Window
+from ops.release.journal import Journal
+from ops.release.judging import Judged, in_words, judgement
+from ops.release.prometheus import Failed, Prometheus, said
+from ops.release.statistics import Verdict
+from ops.stack.errors import StackError
+
+STARTED: Final = "start"
+ROLLBACK_STEP: Final = "watch rollback"
+CHECKPOINTS: Final = (timedelta(hours=1), timedelta(hours=24), timedelta(hours=48))
+PROBES: Final = 5
+FAILURES: Final = 3
+PROBE_PAUSE_S: Final = 30.0
+# The last scrape of an hour, and the time until it can be asked for.
+_SETTLE: Final = timedelta(minutes=2)
+_HOUR: Final = timedelta(hours=1)
+
+Health = Callable[[], str]
+Rollback = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What was judged as of one moment."""
+
+    name: str
+    at: datetime
+    judged: Judged
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at the release found.
+
+    Attributes:
+        outcome: `rolled back`, `rollback failed`, `worse`, `waiting`, `inconclusive` or `passed`.
+        why: in words.
+        made: checkpoints that were due and are written down now.
+        next_at: when the next one is due; None after the last.
+    """
+
+    outcome: Literal["rolled back", "rollback failed", "worse", "waiting", "inconclusive", "passed"]
+    why: str
+    made: Sequence[Checkpoint] = ()
+    next_at: datetime | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """What it means to a script."""
+        return _EXIT_CODES[self.outcome]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        return self.outcome in {"rolled back", "rollback failed"} or (
+            self.next_at is None and self.outcome != "waiting"
+        )
+
+
+_EXIT_CODES: Final = {
+    "passed": exits.OK,
+    "worse": exits.FAILED,
+    "waiting": exits.WAITING,
+    "inconclusive": exits.INCONCLUSIVE,
+    "rolled back": exits.ROLLED_BACK,
+    "rollback failed": exits.ROLLBACK_FAILED,
+}
+
+
+def released_at(journal: Journal) -> datetime:
+    """Return when the new version was healthy.
+
+    Raises:
+        StackError: it is not in service, by the journal.
+    """
+    started = journal.state().steps.get(STARTED)
+    if started is None or not started.is_done:
+        raise StackError(f"Release {journal.release} is not in service.", "commandcenter release apply --yes")
+    return started.entry.moment
+
+
+def taken_back(journal: Journal) -> str:
+    """Return which way the release was taken back since it was in service, and how that ended; or nothing."""
+    since = released_at(journal)
+    for step, state in journal.state().steps.items():
+        if step.startswith("rollback") and state.entry.moment > since:
+            return f"{step}: {state.status}"
+    return ""
+
+
+def named(after: timedelta) -> str:
+    """Return a checkpoint's name."""
+    return f"watch {after // _HOUR} h"
+
+
+class Watch:
+    """Looks at one release, as often as one likes.
+
+    Args:
+        prometheus: whom to ask.
+        journal: the release's; checkpoints and the rollback are written there.
+        baseline: what it is judged against.
+        windows: deployments and drills, as they are known at each look.
+        health: asks the service, and returns what is wrong in words, or nothing.
+        rollback: takes the release back, the quick way, for a reason; raises StackError where that fails.
+        pause: waits between two questions after its health, in seconds.
+    """
+
+    def __init__(
+        self,
+        prometheus: Prometheus,
+        journal: Journal,
+        baseline: Baseline,
+        windows: Callable[[], Sequence[Window]],
+        health: Health,
+        rollback: Rollback,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._prometheus = prometheus
+        self._journal = journal
+        self._baseline = baseline
+        self._windows = windows
+        self._health = health
+        self._rollback = rollback
+        self._pause = pause
+        # The deployment's own hour is not judged.
+        self._released_at = released_at(journal)
+        self.since = history.full_hours(self._released_at, self._released_at)[0]
+
+    def look(self, now: datetime) -> Look:
+        """Look once: health first, then what is due, then whether it is worse."""
+        ended = self._ended_before()
+        if ended is not None:
+            return ended
+        problem = self._failing_health()
+        if problem:
+            return self._roll_back(f"health failed {FAILURES} of {PROBES} times: {problem}")
+        made: list[Checkpoint] = []
+        for after in self._missing():
+            if self.since + after + _SETTLE > now:
+                break
+            found = self._judge(self.since + after)
+            if isinstance(found, Failed):
+                return Look("inconclusive", f"{named(after)} is due, but Prometheus gives {said(found)}", made, now)
+            made.append(self._write(after, found))
+        return self._conclude(now, made)
+
+    def _ended_before(self) -> Look | None:
+        own = self._journal.state().steps.get(ROLLBACK_STEP)
+        is_ours = own is not None and own.entry.moment > self._released_at
+        by_hand = taken_back(self._journal)
+        if own is not None and is_ours and own.status != "done":
+            return Look("rollback failed", "this watch tried to roll back before, and it is not known to have worked")
+        if by_hand and not by_hand.endswith((": done", ": undone")):
+            return Look("rollback failed", f"it was begun and did not end well ({by_hand})")
+        return Look("rolled back", "the release was taken back") if is_ours or by_hand else None
+
+    def _failing_health(self) -> str:
+        """Return what is wrong if the service fails too often; a single failure is asked again."""
+        failures: list[str] = []
+        for asked in range(PROBES):
+            problem = self._health()
+            failures += [problem] if problem else []
+            if len(failures) == FAILURES:
+                return failures[-1]
+            # The rest can't make it three any more.
+            if FAILURES - len(failures) > PROBES - 1 - asked or not failures:
+                return ""
+            self._pause(PROBE_PAUSE_S)
+        return ""
+
+    def _missing(self) -> list[timedelta]:
+        """Return the checkpoints that nobody has written since the version is in service."""
+        written = self._journal.state().verdicts
+        return [
+            after
+            for after in CHECKPOINTS
+            if not any(entry.moment > self._released_at for entry in written.get(named(after), ()))
+        ]
+
+    def _judge(self, until: datetime) -> Judged | Failed:
+        return judgement(self._prometheus, self._baseline.hours, self.since, until, self._windows())
+
+    def _write(self, after: timedelta, judged: Judged) -> Checkpoint:
+        at = self.since + after
+        evidence = {
+            "since": self.since.isoformat(),
+            "until": at.isoformat(),
+            "queries": [history.REQUESTS, history.UP],
+            **judged.as_json(),
+        }
+        self._journal.append("verdict", named(after), evidence=evidence)
+        return Checkpoint(named(after), at, judged)
+
+    def _conclude(self, now: datetime, made: Sequence[Checkpoint]) -> Look:
+        """Say how it stands at the last full hour, and roll back if it was worse at the one before, too."""
+        missing = self._missing()
+        next_at = self.since + missing[0] + _SETTLE if missing else None
+        _, last = history.full_hours(self.since, max(self.since, now - _SETTLE))
+        if last <= self.since:
+            return Look("waiting", "no full hour is over yet", made, next_at)
+        found = self._judge(last)
+        if isinstance(found, Failed):
+            return Look("inconclusive", f"Prometheus gives {said(found)}", made, next_at)
+        words = in_words(found.of)
+        if found.of.verdict is Verdict.WORSE:
+            before = self._judge(last - _HOUR)
+            if isinstance(before, Judged) and before.of.verdict is Verdict.WORSE:
+                return self._roll_back(f"worse at two full hours running: {words}", made)
+        if found.of.verdict is Verdict.WORSE or found.of.is_already_worse:
+            return Look("worse", words, made, next_at)
+        if next_at is not None:
+            return Look("waiting", words, made, next_at)
+        return Look("passed" if found.of.passes else "inconclusive", words, made)
+
+    def _roll_back(self, reason: str, made: Sequence[Checkpoint] = ()) -> Look:
+        """Roll back, once in the life of a release; written down before, so that no second watch does it again."""
+        reason = self._journal.masked(reason)
+        if ROLLBACK_STEP in self._journal.state().steps:
+            return Look("worse", f"{reason}; it was rolled back by itself once, now a person must decide", made)
+        self._journal.append("intent", ROLLBACK_STEP, evidence={"reason": reason})
+        try:
+            self._rollback(reason)
+        except StackError as error:
+            self._journal.append("failed", ROLLBACK_STEP, evidence={"exit_code": error.exit_code})
+            return Look("rollback failed", f"{reason}. {error.problem} {error.way_out}", made)
+        self._journal.append("done", ROLLBACK_STEP, evidence={"reason": reason})
+        return Look("rolled back", reason, made)

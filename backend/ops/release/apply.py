@@ -57,6 +57,7 @@ def steps(target: Target, journal: Journal, commit: str, folder: Path) -> list[S
             do=lambda: {"running": target.running(), "schema": schema.revision(target)},
             verify=dict,
             is_done=lambda: True,
+            needs_record=True,
         ),
         Step(
             PREPARE,
@@ -73,6 +74,7 @@ def steps(target: Target, journal: Journal, commit: str, folder: Path) -> list[S
             verify=dict,
             is_done=lambda: backup.is_whole(file, journal.state().steps[BACKUP].entry.evidence.get("sha256", "")),
             inputs=str(file),
+            needs_record=True,
         ),
         Step(
             "restore-test",
@@ -81,6 +83,7 @@ def steps(target: Target, journal: Journal, commit: str, folder: Path) -> list[S
             verify=dict,
             is_done=lambda: True,
             inputs=said(BACKUP).get("sha256") if journal.state().is_done(BACKUP) else None,
+            needs_record=True,
         ),
         Step(
             "migrate",

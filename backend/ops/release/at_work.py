@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
@@ -34,6 +35,13 @@ def choose_target(console: Console) -> Target:
         StackError: there is none.
     """
     return NativeTarget(console)
+
+
+@contextmanager
+def looked_at(console: Console) -> Iterator[Target]:
+    """Give the system to one who only looks: what has to be laid out for that is gone at the end."""
+    with TemporaryDirectory() as scratch:
+        yield NativeTarget(console, Path(scratch))
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """`commandcenter release plan`, `preflight`, `verify`: what only looks. Exit code 1: a check failed; 4: can't tell."""
 
 import json
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -10,17 +11,20 @@ from rich.markup import escape
 
 from ops.release import detection, schema
 from ops.release.apply import steps
-from ops.release.at_work import choose_target
+from ops.release.at_work import choose_target, looked_at
 from ops.release.changes import JsonOption, ReleaseOption
 from ops.release.exits import OK
 from ops.release.findings import Finding, exit_code, show
 from ops.release.place import new_id
 from ops.release.preflight import preflight as look_before
 from ops.release.prometheus import Prometheus
+from ops.release.target import Target
 from ops.release.verify import Ground
 from ops.release.verify import verify as look_at_all
 from ops.stack.plainly import plainly
 from ops.trace.token import find_service
+
+_PATIENCE_S: Final = 5.0
 
 RefArgument = Annotated[str, typer.Argument(help="Commit, branch or tag.")]
 
@@ -29,48 +33,58 @@ RefArgument = Annotated[str, typer.Argument(help="Commit, branch or tag.")]
 def plan(ref: RefArgument = "HEAD", *, as_json: JsonOption = False) -> None:
     """Print what a release would do: steps, SQL, times to detect. Writes nothing."""
     console = Console(highlight=False)
-    target = choose_target(console)
-    commit = target.resolve(ref)
+    with looked_at(console) as target:
+        commit = target.resolve(ref)
+        document = _planned(target, commit)
+    if as_json:
+        typer.echo(json.dumps(document, indent=2))
+    else:
+        _print_plan(console, target.name, document)
+
+
+def _planned(target: Target, commit: str) -> dict[str, Any]:
     now, running = schema.revision(target), target.running()
     head = target.revisions(commit)[0]
-    sql = target.schema_sql(commit, now or "base", head) if now != head else ""
     release = new_id(target.checkout)
-    planned = [
-        step.about for step in steps(target, target.releases.journal(release), commit, target.releases.of(release))
-    ]
-    switched = dict(running.get("switches", {}))
-    bounds = detection.bounds(target.checkout / "monitoring")
-    if as_json:
-        document = {
-            "commit": commit,
-            "running": running["commit"],
-            "schema": {"from": now, "to": head, "sql": sql},
-            "steps": planned,
-            "switches_taken_back": switched,
-            "time_to_detect_s": {each.alert: each.seconds for each in bounds},
-        }
-        typer.echo(json.dumps(document, indent=2))
-        return
-    console.print(f"From [bold]{running['commit']}[/] to [bold]{commit}[/], on the {target.name} stack\n\nSteps:")
-    for number, line in enumerate(planned, 1):
+    journal, folder = target.releases.journal(release), target.releases.of(release)
+    return {
+        "commit": commit,
+        "running": running["commit"],
+        "schema": {
+            "from": now,
+            "to": head,
+            "sql": target.schema_sql(commit, now or "base", head) if now != head else "",
+        },
+        "steps": [step.about for step in steps(target, journal, commit, folder)],
+        "switches_taken_back": dict(running.get("switches", {})),
+        "time_to_detect": [asdict(each) for each in detection.bounds(target.checkout / "monitoring")],
+    }
+
+
+def _print_plan(console: Console, kind: str, planned: Mapping[str, Any]) -> None:
+    console.print(f"From [bold]{planned['running']}[/] to [bold]{planned['commit']}[/], on the {kind} stack\n\nSteps:")
+    for number, line in enumerate(planned["steps"], 1):
         console.print(f"  {number}. {escape(line)}")
-    console.print(f"\nSchema: {now or 'empty'} → {head}" + ("" if sql else " (nothing to do)"))
+    way, sql = planned["schema"], planned["schema"]["sql"]
+    console.print(f"\nSchema: {way['from'] or 'empty'} → {way['to']}" + ("" if sql else " (nothing to do)"))
     if sql:
         console.print(escape(sql.strip()), style="dim", soft_wrap=True)
-    if switched:
-        console.print(f"\nTakes back what a rollback switched: {escape(str(switched))}")
+    if planned["switches_taken_back"]:
+        console.print(f"\nTakes back what a rollback switched: {escape(str(planned['switches_taken_back']))}")
     console.print("\nTime to detect, at most, when every request fails:")
-    for bound in bounds:
-        covered = f", but {bound.covered_by} goes before it" if bound.covered_by else ""
-        console.print(f"  {bound.alert}: {bound.seconds:.0f} s{covered}")
+    for bound in planned["time_to_detect"]:
+        covered = f", but {bound['covered_by']} goes before it" if bound["covered_by"] else ""
+        console.print(f"  {bound['alert']}: {bound['seconds']:.0f} s{covered}")
     console.print("\nNothing was changed. Next: commandcenter release preflight")
 
 
 @plainly
 def preflight(ref: RefArgument = "HEAD", *, as_json: JsonOption = False) -> None:
     """Check everything that can be known before: tools, secrets, disk, migrations, rules, times to detect."""
-    target = choose_target(Console(stderr=as_json, highlight=False))
-    _report(look_before(target, target.resolve(ref)), as_json=as_json, next_command="commandcenter release baseline")
+    with looked_at(Console(stderr=as_json, highlight=False)) as target:
+        _report(
+            look_before(target, target.resolve(ref)), as_json=as_json, next_command="commandcenter release baseline"
+        )
 
 
 @plainly
@@ -78,7 +92,7 @@ def verify(*, release: ReleaseOption = None, as_json: JsonOption = False) -> Non
     """Make a request, and find its ID everywhere: answer, logs, PostgreSQL's log, task, metrics. About a minute."""
     target = choose_target(Console(stderr=as_json, highlight=False))
     places = target.releases
-    with Prometheus(target.prometheus_url) as prometheus:
+    with Prometheus(target.prometheus_url, _PATIENCE_S) as prometheus:
         ground = Ground(target, target.api(), prometheus, find_service().secret_key)
         found = _report(look_at_all(ground), as_json=as_json, next_command="commandcenter release watch", leave=False)
     if places.ids():

@@ -39,6 +39,7 @@ class NativeTarget:
 
     Args:
         console: where progress is shown.
+        versions: folder of all versions; with the stack's data, unless given.
 
     Raises:
         StackError: it was never up.
@@ -46,9 +47,10 @@ class NativeTarget:
 
     name = "native"
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, versions: Path | None = None) -> None:
         self._console = console
         self._layout = Layout.from_environment()
+        self._versions = versions or self._layout.data / "versions"
         if not self._layout.exists():
             raise StackError("This stack was never up.", "Start it first: make up")
 
@@ -123,11 +125,11 @@ class NativeTarget:
 
     def is_prepared(self, commit: str) -> bool:
         """Whether a version's code lies ready."""
-        return version.is_prepared(self._layout, commit)
+        return (self._versions / commit).is_dir()
 
     def prepare(self, commit: str) -> dict[str, Any]:
         """Lay a version's code and dependencies ready."""
-        made = version.prepare(self._layout, commit)
+        made = version.prepare(self._layout, commit, self._versions)
         return _as_json(Deployment(made.commit, made.backend, made.python))
 
     def deploy(self, wanted: Mapping[str, Any]) -> None:
@@ -164,7 +166,7 @@ class NativeTarget:
 
     def revisions(self, commit: str) -> list[str]:
         """Return the schema revisions that a version knows, newest first."""
-        return version.revisions(version.prepare(self._layout, commit))
+        return version.revisions(version.prepare(self._layout, commit, self._versions))
 
     def schema_sql(self, commit: str, start: str, end: str) -> str:
         """Return the SQL that leads from one revision to another."""
@@ -176,7 +178,7 @@ class NativeTarget:
         return (done.stdout + done.stderr).strip()
 
     def _alembic(self, commit: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        made, settings = version.prepare(self._layout, commit), self._settings
+        made, settings = version.prepare(self._layout, commit, self._versions), self._settings
         environment = os.environ | settings.for_app()
         environment |= {"PYTHONPATH": str(made.backend), "PGOPTIONS": f"-c lock_timeout={_LOCK_TIMEOUT}"}
         try:

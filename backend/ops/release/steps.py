@@ -30,6 +30,7 @@ class Step:
         verify: raises StackError unless it is done; what it returns is written down too.
         is_done: asks reality, without changing it. Only asked where the journal doesn't say `done`, or may be outdated.
         inputs: what it works from; done for other inputs is not done.
+        needs_record: what it found counts, so it is done again where a crash kept that from being written down.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Step:
     verify: Callable[[], Evidence]
     is_done: Callable[[], bool]
     inputs: Any = None
+    needs_record: bool = False
 
 
 def silently(action: Callable[[], None]) -> Callable[[], Evidence]:
@@ -79,7 +81,7 @@ class Runner:
         self._journal.append("intent", step.name, inputs=step.inputs)
         try:
             evidence: dict[str, Any] = {}
-            if was_cut_off and step.is_done():
+            if was_cut_off and not step.needs_record and step.is_done():
                 evidence["found"] = "done already, by a run that was cut off"
             else:
                 evidence |= self._watched(step)

@@ -51,13 +51,18 @@ def changed_files(root: Path) -> list[str]:
     return [line[3:] for line in asked.stdout.decode("utf-8", "replace").splitlines()]
 
 
-def prepare(layout: Layout, commit: str) -> Version:
+def prepare(layout: Layout, commit: str, versions: Path) -> Version:
     """Lay out a commit and its dependencies; quick where that was done before.
+
+    Args:
+        layout: of the checkout that has the commit.
+        commit: 12 digits.
+        versions: folder of all versions.
 
     Raises:
         StackError: the commit isn't there, or its dependencies can't be installed.
     """
-    home = layout.data / "versions" / commit
+    home = versions / commit
     if not home.exists():
         unfinished = home.with_name(f"{commit}.new")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -65,11 +70,6 @@ def prepare(layout: Layout, commit: str) -> Version:
         unfinished.rename(home)
     backend = home / "backend"
     return Version(commit, backend, _python(layout, home))
-
-
-def is_prepared(layout: Layout, commit: str) -> bool:
-    """Whether this commit was laid out before."""
-    return (layout.data / "versions" / commit).is_dir()
 
 
 def revisions(version: Version) -> list[str]:
@@ -111,7 +111,7 @@ def _python(layout: Layout, home: Path) -> Path:
     lock = home / "backend" / "requirements.lock"
     if _digest(lock) == _digest(layout.backend / "requirements.lock"):
         return programs.python()
-    environment = layout.data / "versions" / f"venv-{_digest(lock)[:12]}"
+    environment = home.parent / f"venv-{_digest(lock)[:12]}"
     python = environment / "bin" / "python"
     if python.exists():
         return python

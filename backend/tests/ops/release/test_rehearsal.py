@@ -1,0 +1,294 @@
+"""A release on a real stack, from plan to both rollbacks, and what goes wrong in between; tests build on each other.
+
+Two versions: `new` is this working copy, `old` the same without the migration that adds the exporter's role.
+"""
+
+import json
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import psycopg
+import pytest
+
+from ops.release.journal import Journal
+from ops.release.place import Releases
+from tests.git import git
+from tests.native_stack import BACKEND, NativeStack, running_stack
+from tests.system import eventually
+
+pytestmark = pytest.mark.timeout(240)
+
+OLD_SCHEMA, NEW_SCHEMA = "d4dff12b63d6", "d3e92d35ba2f"
+KILLED = "from tests.ops.release.killed import run; run()"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a repository of this working copy, with the commits `old` and `new`."""
+    root = BACKEND.parent
+    copy = tmp_path_factory.mktemp("checkout")
+    copy.chmod(0o755)
+    listed = git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    for name in filter(None, listed.split("\0")):
+        if (root / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, copy / name)
+    [migration] = (copy / "backend" / "alembic" / "versions").glob(f"{NEW_SCHEMA}_*.py")
+    content = migration.read_text()
+    git(copy, "init", "--quiet", "--initial-branch=main")
+    migration.unlink()
+    git(copy, "add", "--all")
+    git(copy, "commit", "--quiet", "--message=old")
+    git(copy, "tag", "old")
+    migration.write_text(content)
+    git(copy, "add", "--all")
+    git(copy, "commit", "--quiet", "--message=new")
+    git(copy, "tag", "new")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def stack(checkout: Path) -> Iterator[NativeStack]:
+    with running_stack(checkout / "backend") as made:
+        yield made
+
+
+def connect(stack: NativeStack) -> psycopg.Connection[tuple[Any, ...]]:
+    """Connect as the application does."""
+    secrets = dict(line.split("=", 1) for line in (stack.data / "secrets.env").read_text().splitlines()[1:])
+    port = stack.ports["POSTGRES_PORT"]
+    return psycopg.connect(f"postgresql://commandcenter:{secrets['DB_PASSWORD']}@127.0.0.1:{port}/commandcenter")
+
+
+def schema(stack: NativeStack) -> str:
+    with connect(stack) as connection:
+        [[revision]] = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    return str(revision)
+
+
+def rows(stack: NativeStack) -> dict[str, int]:
+    with connect(stack) as connection:
+        return {
+            "repositories": connection.execute("SELECT count(*) FROM repositories").fetchall()[0][0],
+            "jobs": connection.execute("SELECT count(*) FROM jobs").fetchall()[0][0],
+        }
+
+
+def journal(stack: NativeStack) -> Journal:
+    return Releases(stack.data).journal()
+
+
+def release(stack: NativeStack, *arguments: str, expected: int = 0, **options: str) -> str:
+    """Run `commandcenter release …` and return what it printed."""
+    done = stack.run("release", *arguments, **options)
+    assert done.returncode == expected, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def api(stack: NativeStack) -> httpx.Client:
+    return httpx.Client(base_url=f"http://127.0.0.1:{stack.ports['API_PORT']}/api/v1", trust_env=False)
+
+
+def test_plan_writes_nothing(stack: NativeStack) -> None:
+    """It is typed on the live system."""
+    before = sorted(path for path in stack.data.glob("*") if path.name != "run")
+    printed = release(stack, "plan", "new")
+    assert "restore the backup" in printed
+    assert "HighErrorRateFast: 160 s" in printed
+    planned = json.loads(release(stack, "plan", "new", "--json"))
+    assert planned["schema"] == {"from": NEW_SCHEMA, "to": NEW_SCHEMA, "sql": ""}
+    assert sorted(path for path in stack.data.glob("*") if path.name != "run") == before
+
+
+def test_preflight_is_content_with_a_clean_checkout(stack: NativeStack, checkout: Path) -> None:
+    """And names the file that nobody else has."""
+    assert "checks are well. Next" in release(stack, "preflight", "new")
+    readme = checkout / "README.md"
+    text = readme.read_text()
+    readme.write_text(text + "x")
+    try:
+        assert "README.md" in release(stack, "preflight", "new", expected=1)
+    finally:
+        readme.write_text(text)
+
+
+def test_a_weak_secret_is_named_and_not_shown(stack: NativeStack) -> None:
+    printed = release(stack, "preflight", "new", expected=1, SECRET_KEY="changeme-123")
+    assert "SECRET_KEY is " in printed
+    assert "changeme-123" not in printed
+
+
+def test_without_yes_nothing_is_changed(stack: NativeStack) -> None:
+    assert "Nothing was changed" in release(stack, "apply", "new")
+    assert "Nothing was changed" in release(stack, "rollback", "quick")
+    assert not Releases(stack.data).ids()
+
+
+def test_an_apply_that_is_killed_anywhere_goes_on(stack: NativeStack) -> None:
+    """Before and after each line of the journal, until one run has nothing left to be killed in."""
+    kills = 0
+    # A run writes who it took over from, then goes on: the third to the sixth moment are in and around its first step.
+    for at in [3, 4, 5, 6] * 4:
+        done = stack.run("release", "apply", "new", "--yes", launcher=KILLED, TEST_KILL_AT=str(at))
+        assert done.returncode in {0, -signal.SIGKILL}, done.stdout + done.stderr
+        if done.returncode == 0:
+            break
+        kills += 1
+    assert kills >= 5
+    release(stack, "apply", "new", "--yes")
+    state = journal(stack).state()
+    assert set(state.steps) == {"remember", "prepare", "backup", "restore-test", "migrate", "password", "start"}
+    assert not state.unknown
+    assert all(step.is_done for step in state.steps.values())
+    assert "taken_over_from" in str(state.verdicts["lock"][0].evidence)
+    with api(stack) as client:
+        assert client.get("/health").status_code == 200
+
+
+def test_an_apply_that_is_done_does_nothing(stack: NativeStack) -> None:
+    before = {name: part["pid"] for name, part in stack.status().items()}
+    backup = journal(stack).path.with_name("backup.dump").stat().st_mtime_ns
+    assert release(stack, "apply", "new", "--yes").count("done before") >= 6
+    assert {name: part["pid"] for name, part in stack.status().items()} == before
+    assert journal(stack).path.with_name("backup.dump").stat().st_mtime_ns == backup
+
+
+def test_what_runs_is_the_release_and_not_the_checkout(stack: NativeStack, checkout: Path) -> None:
+    """Also after the machine was started again."""
+    commit = git(checkout, "rev-parse", "--short=12", "new")
+    text = httpx.get(f"http://127.0.0.1:{stack.ports['API_PORT']}/metrics", trust_env=False).text
+    assert re.search(rf'commandcenter_build_info{{commit="{commit}"', text)
+    assert f"Release {commit} is deployed here" in stack.run("up").stdout
+
+
+def test_verify_finds_one_request_everywhere(stack: NativeStack, checkout: Path) -> None:
+    """In the answers, the logs, PostgreSQL's log, the metrics; and, with a repository, in the task."""
+    with api(stack) as client:
+        made = client.post("/repositories", json={"url": checkout.as_uri()})
+        assert made.status_code == 201, made.text
+    done = stack.run("release", "verify", "--json")
+    findings = {each["check"]: each for each in json.loads(done.stdout)["findings"]}
+    failed = {name: each for name, each in findings.items() if each["verdict"] == "failed"}
+    assert failed == {}
+    # A stack of some seconds has not shown everything yet; its panels may say so.
+    unclear = {name for name, each in findings.items() if each["verdict"] == "inconclusive"}
+    assert unclear <= {"every panel has data"}
+    assert done.returncode == (4 if unclear else 0)
+    for check in ("X-Request-ID on 500", "PostgreSQL's own log has it", "its task is in the logs, with its SQL"):
+        assert findings[check]["verdict"] == "ok"
+
+
+def test_verify_says_what_is_wrong(stack: NativeStack) -> None:
+    """An exporter that is down, and a Prometheus: each has its line, and the rest is still asked."""
+    status = stack.status()
+    stopped = [psutil.Process(status[name]["pid"]) for name in ("postgres-exporter", "prometheus")]
+    for process in stopped:
+        process.suspend()
+    try:
+        printed = release(stack, "verify", expected=1)
+    finally:
+        for process in stopped:
+            process.resume()
+    assert "✗ every part is healthy: postgres-exporter" in printed
+    assert "✗ pg_up: no answer" in printed
+    assert "✓ X-Request-ID on 500" in printed
+    assert "✓ PostgreSQL's own log has it" in printed
+
+
+def test_a_second_operator_is_turned_away(stack: NativeStack) -> None:
+    """Exit code 7, and who it is."""
+    from ops.release import lock  # noqa: PLC0415
+
+    with lock.held(Releases(stack.data).lock, "apply something"):
+        printed = release(stack, "apply", "new", "--yes", expected=7)
+    assert "apply something" in printed
+
+
+def test_a_wrong_password_is_said(stack: NativeStack) -> None:
+    printed = release(stack, "plan", "new", expected=1, POSTGRES_PASSWORD="not-the-password-of-it")
+    assert "password authentication failed" in printed
+    assert "not-the-password-of-it" not in printed
+
+
+def test_older_code_is_kept_from_a_newer_schema(stack: NativeStack) -> None:
+    """Old code first, then the downgrade: "Can't locate revision"."""
+    printed = release(stack, "apply", "old", "--yes", expected=1)
+    assert f"revision {NEW_SCHEMA}, which version" in printed
+    assert "rollback full" in printed
+    shutil.rmtree(journal(stack).path.parent)
+
+
+def test_quick_rollback_switches_the_layer_off(stack: NativeStack) -> None:
+    before = rows(stack)
+    printed = release(stack, "rollback", "quick", "--yes")
+    assert float(re.findall(r"quick, ([\d.]+) s", printed)[0]) < 30
+    with api(stack) as client:
+        answer = client.get("/repositories")
+        assert (answer.status_code, "x-request-id" in answer.headers) == (200, False)
+    assert "postgres-exporter" not in stack.status()
+    assert rows(stack) == before
+    # And an `up` leaves it so.
+    assert "CORRELATION_ENABLED=false" in stack.run("up").stdout
+
+
+def test_full_rollback_takes_the_schema_back(stack: NativeStack) -> None:
+    """By the newer version's code; nothing of the data is lost."""
+    before = rows(stack)
+    printed = release(stack, "rollback", "full", "--to", OLD_SCHEMA, "--yes")
+    assert float(re.findall(r"full, ([\d.]+) s", printed)[0]) < 180
+    assert schema(stack) == OLD_SCHEMA
+    assert rows(stack) == before
+    assert before["repositories"] == 1
+    counted = journal(stack).state().steps
+    assert counted["rollback-count"].entry.evidence["rows"] == counted["rollback-compare"].entry.evidence["rows"]
+
+
+def test_from_old_to_new_and_back(stack: NativeStack, checkout: Path) -> None:
+    """The way the first release goes: an older version without the exporter's role, then this one."""
+    release(stack, "apply", "old", "--yes")
+    assert schema(stack) == OLD_SCHEMA
+    planned = json.loads(release(stack, "plan", "new", "--json"))
+    assert "exporter_user" in planned["schema"]["sql"]
+    assert "✓ migrations: no finding" in release(stack, "preflight", "new")
+    before = rows(stack)
+    release(stack, "apply", "new", "--yes")
+    assert schema(stack) == NEW_SCHEMA
+    eventually(lambda: stack.status()["postgres-exporter"]["health"] == "ok")
+    release(stack, "rollback", "full", "--yes")
+    assert schema(stack) == OLD_SCHEMA
+    assert rows(stack) == before
+    text = httpx.get(f"http://127.0.0.1:{stack.ports['API_PORT']}/metrics", trust_env=False).text
+    assert f'commit="{git(checkout, "rev-parse", "--short=12", "old")}"' in text
+
+
+def test_a_lock_that_passes_is_waited_for(stack: NativeStack) -> None:
+    """A migration that waits for a lock stops everybody behind it: a second a try, and again."""
+    with connect(stack) as holder:
+        holder.execute("SELECT * FROM alembic_version FOR UPDATE")
+        launcher = (
+            "import ops.release.schema as s; s.migrate.__kwdefaults__.update(tries=2, pause_s=0.1);"
+            "from ops.cli import main; main()"
+        )
+        done = stack.run("release", "apply", "new", "--yes", launcher=launcher)
+        assert done.returncode == 1
+        assert "found its tables locked 2 times" in done.stderr
+        assert "idle in transaction" in done.stderr
+        assert schema(stack) == OLD_SCHEMA
+    printed = release(stack, "apply", "new", "--yes")
+    assert "tries 1" in printed
+    assert schema(stack) == NEW_SCHEMA
+
+
+def test_no_secret_is_written_down(stack: NativeStack) -> None:
+    """Journals are shown around."""
+    secrets = [line.partition("=")[2] for line in (stack.data / "secrets.env").read_text().splitlines()[1:]]
+    written = [file.read_text() for file in (stack.data / "releases").rglob("*.jsonl")]
+    assert written
+    assert not [secret for secret in secrets if any(secret in text for text in written)]

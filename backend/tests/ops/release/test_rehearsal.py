@@ -4,7 +4,9 @@ Two versions: `new` is this working copy, `old` the same without the migration t
 """
 
 import json
+import os
 import re
+import resource
 import shutil
 import signal
 from collections.abc import Iterator
@@ -15,9 +17,13 @@ import httpx
 import psutil
 import psycopg
 import pytest
+from rich.console import Console
 
+from ops.release import backup
 from ops.release.journal import Journal
+from ops.release.native import NativeTarget
 from ops.release.place import Releases
+from ops.stack.errors import StackError
 from tests.git import git
 from tests.native_stack import BACKEND, NativeStack, running_stack
 from tests.system import eventually
@@ -215,6 +221,46 @@ def test_a_wrong_password_is_said(stack: NativeStack) -> None:
     printed = release(stack, "plan", "new", expected=1, POSTGRES_PASSWORD="not-the-password-of-it")
     assert "password authentication failed" in printed
     assert "not-the-password-of-it" not in printed
+
+
+@pytest.fixture
+def target(stack: NativeStack, monkeypatch: pytest.MonkeyPatch) -> NativeTarget:
+    """The stack, as the steps see it."""
+    for name, value in stack.environment.items():
+        monkeypatch.setenv(name, value)
+    return NativeTarget(Console(quiet=True))
+
+
+def databases(stack: NativeStack) -> set[str]:
+    with connect(stack) as connection:
+        return {str(name) for (name,) in connection.execute("SELECT datname FROM pg_database")}
+
+
+def test_a_backup_that_cannot_be_restored_is_none(stack: NativeStack, target: NativeTarget, tmp_path: Path) -> None:
+    """It must be known before anything is changed."""
+    file = tmp_path / "backup.dump"
+    taken = backup.take(target, file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert backup.restore_test(target, file, taken["rows"])["tables"] == 3
+    with pytest.raises(StackError, match="lacks rows in jobs"):
+        backup.restore_test(target, file, {**taken["rows"], "jobs": 4711})
+    os.truncate(file, taken["size_bytes"] // 2)
+    assert not backup.is_whole(file, taken["sha256"])
+    with pytest.raises(StackError, match="can't be restored"):
+        backup.restore_test(target, file, taken["rows"])
+    assert databases(stack) == {"commandcenter", "postgres", "template0", "template1"}
+
+
+def test_a_disk_that_is_full_leaves_no_half_backup(target: NativeTarget, tmp_path: Path) -> None:
+    """Half a backup looks like one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(StackError, match=r"pg_dump failed|can't be written"):
+            backup.take(target, tmp_path / "backup.dump")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_older_code_is_kept_from_a_newer_schema(stack: NativeStack) -> None:

@@ -90,6 +90,7 @@ class Settings(Environment):
 
     db_pool_size: int = Field(5, ge=1, le=1000)
     db_pool_overflow: int = Field(5, ge=0, le=1000)
+    db_behind_pgbouncer: bool = False
 
     repository_dir: Path = Path(".commandcenter/repositories")
     allow_local_repositories: bool = False

@@ -32,7 +32,9 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
 
 
-def make_async_engine(url: str, *, mode: Mode, application: str, pool_size: int, overflow: int) -> AsyncEngine:
+def make_async_engine(
+    url: str, *, mode: Mode, application: str, pool_size: int, overflow: int, shares_connections: bool = False
+) -> AsyncEngine:
     """Return the API's engine.
 
     Args:
@@ -41,6 +43,8 @@ def make_async_engine(url: str, *, mode: Mode, application: str, pool_size: int,
         application: application_name outside requests, and in comments.
         pool_size: connections kept open.
         overflow: how many more in a rush.
+        shares_connections: whether a PgBouncer in transaction mode is at the other end: what one transaction prepares
+            is not there in the next. Costs a round trip a statement.
     """
     connect_args: dict[str, object] = {
         "timeout": _CONNECT_TIMEOUT_S,
@@ -48,6 +52,10 @@ def make_async_engine(url: str, *, mode: Mode, application: str, pool_size: int,
     }
     if mode != "off":
         connect_args["connection_class"] = AttributedConnection
+    if shares_connections:
+        # Unnamed statements: none stays behind, none meets a namesake of another client's.
+        connect_args |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+        connect_args["prepared_statement_name_func"] = str
     engine = create_async_engine(
         url,
         poolclass=MeasuredAsyncPool,
@@ -64,8 +72,13 @@ def make_async_engine(url: str, *, mode: Mode, application: str, pool_size: int,
     return engine
 
 
-def make_sync_engine(url: str, *, mode: Mode, application: str, pool_size: int, overflow: int) -> Engine:
+def make_sync_engine(
+    url: str, *, mode: Mode, application: str, pool_size: int, overflow: int, shares_connections: bool = False
+) -> Engine:
     """Return a worker process's engine; arguments as for the API's, with `postgresql+psycopg://…`."""
+    connect_args: dict[str, object] = {"connect_timeout": _CONNECT_TIMEOUT_S, "application_name": application}
+    if shares_connections:
+        connect_args["prepare_threshold"] = None
     engine = create_engine(
         url,
         poolclass=MeasuredQueuePool,
@@ -74,7 +87,7 @@ def make_sync_engine(url: str, *, mode: Mode, application: str, pool_size: int, 
         pool_timeout=_POOL_TIMEOUT_S,
         pool_pre_ping=True,
         hide_parameters=True,
-        connect_args={"connect_timeout": _CONNECT_TIMEOUT_S, "application_name": application},
+        connect_args=connect_args,
     )
     _observe(engine, SqlAttribution(mode=mode, application=application, driver="psycopg"), pool_size + overflow)
     return engine
@@ -128,6 +141,7 @@ def worker_database() -> SyncDatabase:
             application="commandcenter-worker",
             pool_size=settings.db_pool_size,
             overflow=settings.db_pool_overflow,
+            shares_connections=settings.db_behind_pgbouncer,
         )
         found = _worker_databases[os.getpid()] = SyncDatabase(engine)
     return found

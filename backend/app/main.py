@@ -122,6 +122,7 @@ def _lifespan(settings: Settings) -> Any:
             application="commandcenter-api",
             pool_size=settings.db_pool_size,
             overflow=settings.db_pool_overflow,
+            shares_connections=settings.db_behind_pgbouncer,
         )
         redis_url = settings.redis_url.get_secret_value()
         client = redis.asyncio.Redis.from_url(redis_url, socket_timeout=1.0, socket_connect_timeout=1.0)

@@ -3,6 +3,7 @@
 Operations are written once, for a blocking `Connection`; `Pool.run` runs them on either driver.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,11 +49,15 @@ class Pool:
 
     async def _run(self, work: Callable[[Connection], T], options: dict[str, Any]) -> T:
         if isinstance(self.engine, Engine):
-            with self.engine.connect() as connection:
-                return work(connection.execution_options(**options))
+            return await asyncio.to_thread(self._run_blocking, self.engine, work, options)
         async with self.engine.connect() as asynchronous:
             await asynchronous.execution_options(**options)
             return await asynchronous.run_sync(work)
+
+    @staticmethod
+    def _run_blocking(engine: Engine, work: Callable[[Connection], T], options: dict[str, Any]) -> T:
+        with engine.connect() as connection:
+            return work(connection.execution_options(**options))
 
     async def pid(self) -> int:
         """Return the server process at the other end."""

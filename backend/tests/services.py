@@ -3,6 +3,7 @@
 Plain context managers; `conftest.py` makes fixtures of them. As root, PostgreSQL runs under `nobody`.
 """
 
+import os
 import shutil
 import signal
 import subprocess
@@ -174,3 +175,30 @@ def _pongs(port: int) -> bool:
         return False
     finally:
         client.close()
+
+
+@contextmanager
+def pgbouncer(directory: Path, database_url: str) -> Iterator[str]:
+    """Run PgBouncer in transaction mode, with one server connection for all, before a database; yield its URL."""
+    program = programs.find("pgbouncer")
+    assert program, "pgbouncer is not installed: apt-get install pgbouncer"
+    account = accounts.find("nobody") if accounts.is_root() else None
+    server, _, name = database_url.rpartition("/")
+    login, _, address = server.rpartition("@")
+    server_port, port = address.rpartition(":")[2], free_port()
+    with _short_folder(account) as folder:
+        users, config = folder / "users.txt", folder / "pgbouncer.ini"
+        users.write_text(f'"{ROLE}" "{PASSWORD}"\n')
+        config.write_text(
+            f"[databases]\n{name} = host=127.0.0.1 port={server_port}\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\n"
+            f"auth_file = {users}\npool_mode = transaction\ndefault_pool_size = 1\n"
+        )
+        for file in (users, config):
+            file.chmod(0o600)
+            if account is not None:
+                os.chown(file, account.uid, account.gid)
+        url = f"{login}@127.0.0.1:{port}/{name}"
+        command = [str(program), str(config)]
+        with _running(command, directory / "pgbouncer.log", account, lambda: _answers(url), signal.SIGINT):
+            yield url

@@ -2,7 +2,7 @@
 
 Nothing else is upgraded or removed, and no package gets to start a service of its own: the stack runs the programs.
 
-    python -m ops.stack.packages      # installs what is missing
+    python -m ops.stack.packages      # installs what is missing, for tests and benches too
 """
 
 import os
@@ -10,7 +10,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -27,20 +27,22 @@ PACKAGES: Final = {
     "prometheus-postgres-exporter": ("prometheus-postgres-exporter", "postgres_exporter"),
     "prometheus-node-exporter": ("prometheus-node-exporter", "node_exporter"),
 }
+# What only tests and benches run.
+FOR_TESTS: Final = {"pgbouncer": ("pgbouncer",), "wrk": ("wrk",)}
 _REFUSE_STARTS: Final = "#!/bin/sh\n# Made by CommandCenter while it installs packages; gone right after.\nexit 101\n"
 _UNIT_FOLDERS: Final = ("etc/systemd/system", "lib/systemd/system", "usr/lib/systemd/system")
 
 Run = Callable[[Sequence[str]], int]
 
 
-def missing() -> list[str]:
+def missing(packages: Mapping[str, Sequence[str]] = PACKAGES) -> list[str]:
     """Return the packages whose programs aren't here."""
-    return [package for package, candidates in PACKAGES.items() if not programs.find(*candidates)]
+    return [package for package, candidates in packages.items() if not programs.find(*candidates)]
 
 
-def ensure(console: Console) -> None:
+def ensure(console: Console, packages: Mapping[str, Sequence[str]] = PACKAGES) -> None:
     """Install the missing packages if this machine and our rights allow it; else say what to do, and go on."""
-    wanted = missing()
+    wanted = missing(packages)
     if not wanted or os.environ.get("SKIP_PACKAGES"):
         return
     names = " ".join(wanted)
@@ -153,4 +155,4 @@ def _run(command: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    ensure(Console())
+    ensure(Console(), {**PACKAGES, **FOR_TESTS})

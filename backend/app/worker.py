@@ -8,6 +8,7 @@ from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+import billiard
 from celery import signals
 from prometheus_client.exposition import ThreadingWSGIServer
 
@@ -55,6 +56,8 @@ celery.conf.beat_schedule_filename = str(settings.beat_schedule_file)
 @signals.setup_logging.connect(weak=False)
 def _log(**_: Any) -> None:
     configure_logging(os.environ.get("COMMANDCENTER_SERVICE", "worker"), settings.log_level)
+    # billiard's, which tells of children that ended: it would write past the log, and not in JSON.
+    billiard.get_logger().propagate = True
 
 
 @signals.worker_ready.connect(weak=False)

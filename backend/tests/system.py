@@ -45,6 +45,7 @@ class System:
     redis_url: str
     directory: Path
     environment: dict[str, str]
+    module: str = "app.serve"
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def client(self, **options: Any) -> httpx.Client:
@@ -92,7 +93,7 @@ class System:
         shared = self.directory / "metrics" / service
         with self.log_path(service).open("ab") as output:
             self.processes[service] = subprocess.Popen(
-                [sys.executable, "-m", "app.serve", service],
+                [sys.executable, "-m", self.module, service],
                 cwd=BACKEND,
                 env={**self.environment, "PROMETHEUS_MULTIPROC_DIR": str(shared), **environment},
                 stdin=subprocess.DEVNULL,
@@ -156,6 +157,7 @@ def running_system(
     database_url: str,
     redis_url: str,
     services: tuple[str, ...] = ("api", "worker", "beat"),
+    module: str = "app.serve",
     **settings: str,
 ) -> Iterator[System]:
     """Run the service on a migrated database until the block ends; wait until it is ready.
@@ -165,6 +167,7 @@ def running_system(
         database_url: an empty database.
         redis_url: a Redis that nobody else uses.
         services: which of `api`, `worker`, `beat` to start.
+        module: what starts them.
         settings: further settings, by the names of the environment.
     """
     migrated = migrate(database_url)
@@ -190,6 +193,7 @@ def running_system(
         redis_url,
         directory,
         environment,
+        module,
     )
     (directory / "log").mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined] # the stubs leave it out
-from billiard.exceptions import WorkerLostError
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Task
 from celery.worker.request import Request
 
@@ -25,11 +25,15 @@ LOST: Final = "LOST"
 class CorrelatedRequest(Request):
     """A message in the worker's parent process: what happens to it is told with its ID."""
 
+    _was_told = False
+
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Bind the ID while Celery reports a time limit."""
         # Celery's own name for what the message holds; its stubs leave it out.
         with bind(correlation_of(self._context, self.name)):  # type: ignore[attr-defined]
-            super().on_timeout(soft, timeout)
+            # Celery 5.7 reports a hard limit twice, as a failure first: counted twice, and `link_error` called twice.
+            if soft or not self._was_told:
+                super().on_timeout(soft, timeout)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Bind the ID while Celery reports a failure, a lost worker among them."""
@@ -38,6 +42,7 @@ class CorrelatedRequest(Request):
             if isinstance(error, ExceptionWithTraceback):
                 # As billiard hands over what happened in no child.
                 error = error.exc
+            self._was_told = isinstance(error, TimeLimitExceeded)
             # Celery sends the task again and tells nobody: the run would end without a word.
             if isinstance(error, WorkerLostError):
                 _note_lost(self.name, correlation.queue, error)

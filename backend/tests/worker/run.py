@@ -6,15 +6,22 @@ Everything else is the service's own: the same application, signals, queues, met
 import os
 import sys
 
-from app import serve
-from app.config import Settings
+import celery
+
+# As `celery worker` does where it is started by its own command, before anything else is imported.
+celery.maybe_patch_concurrency(["celery", f"--pool={os.environ.get('TEST_POOL', 'prefork')}"])
+
+from app import serve  # noqa: E402
+from app.config import Settings  # noqa: E402
 
 
 def _prepare() -> None:
     """Change what a test says in its environment; imports wait until the metrics' folder is known."""
     from app import worker  # noqa: PLC0415 - sets the metrics' folder when imported
+    from tests.worker import tasks  # noqa: PLC0415 - as above
 
     worker.celery.conf.include = [*worker.celery.conf.include, "tests.worker.tasks"]
+    tasks.leave_a_line_between_tasks(worker.celery.loader)
     if seconds := os.environ.get("TEST_BEAT_S"):
         for entry in worker.celery.conf.beat_schedule.values():
             entry["schedule"] = float(seconds)
@@ -33,7 +40,10 @@ def _start_worker(settings: Settings) -> None:
     if pool := os.environ.get("TEST_POOL"):
         from app.worker import celery  # noqa: PLC0415 - as above
 
-        celery.start(["--quiet", "worker", f"--pool={pool}", "--concurrency=2", "--without-mingle", "--without-gossip"])
+        # Greenlets are many or of no use: with few, kombu looks for work once a second only.
+        concurrency = 50 if pool == "gevent" else 2
+        options = [f"--pool={pool}", f"--concurrency={concurrency}", "--without-mingle", "--without-gossip"]
+        celery.start(["--quiet", "worker", *options])
     else:
         _worker(settings)
 

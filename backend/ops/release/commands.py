@@ -4,7 +4,7 @@ from typing import Final
 
 import typer
 
-from ops.release import changes, checks, judgements
+from ops.release import changes, checks, judgements, status
 
 cli: Final = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)  # Locals may hold secrets.
 
@@ -22,3 +22,4 @@ cli.command("verify")(checks.verify)
 cli.command("baseline")(judgements.baseline)
 cli.command("watch")(judgements.watch)
 cli.command("signoff")(judgements.signoff)
+cli.command("status")(status.status)

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ops.release.place import Releases
 from ops.stack.errors import FAILED, StackError
 from ops.stack.layout import Layout
 from ops.trace import summary
@@ -67,12 +68,18 @@ def trace(
 def errors(
     *,
     since: Annotated[str, typer.Option(help="How far back: 15m, 2h, 3d, or a time (UTC).")] = "24h",
+    new: Annotated[
+        bool, typer.Option("--new", help="Only what was not seen before the latest release; looks at all logs.")
+    ] = False,
     json: JsonOption = False,
     logs: LogsOption = None,
 ) -> None:
     """List what failed, by fingerprint, most recent first."""
-    archive = _archive(logs, since)
+    released = _released_at() if new else None
+    archive = _archive(logs, None if new else since)
     found = archive.errors()
+    if released is not None:
+        found = summary.new_errors(found, released)
     if json:
         _print_json(found)
     elif archive.is_empty:
@@ -88,8 +95,24 @@ def errors(
         raise typer.Exit(FAILED)
 
 
+def _released_at() -> datetime:
+    """Return when the latest release began to start its version."""
+    try:
+        journal = Releases(Layout.from_environment().data).journal()
+    except StackError as error:
+        _complain([say.safe(error.problem), say.safe(error.way_out)])
+        raise typer.Exit(error.exit_code) from None
+    for entry in journal.entries:
+        if (entry.kind, entry.step) == ("intent", "start"):
+            return entry.moment.astimezone(UTC)
+    _complain([f"Release {journal.release} was never started.", "commandcenter release apply"])
+    raise typer.Exit(FAILED)
+
+
 def _show_errors(found: Errors, console: Console) -> None:
     since = say.moment(found.searched.since) if found.searched.since else "the start of the logs"
+    if found.new_since is not None:
+        since = f"the release of {say.moment(found.new_since)} that was not there before"
     if found.groups:
         console.print(summary.errors_table(found, datetime.now(UTC)))
         console.print(Text(f"\n{say.plural(found.count, 'error')} since {since}. Go on with:", "dim"))

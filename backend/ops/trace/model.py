@@ -235,8 +235,9 @@ class ErrorGroup:
 
 @dataclass(slots=True, kw_only=True)
 class Errors:
-    """The answer of `commandcenter errors`, most recent first."""
+    """The answer of `commandcenter errors`, most recent first. `new_since`: only what was not seen before that."""
 
     count: int
     groups: list[ErrorGroup]
     searched: Searched
+    new_since: datetime | None = None

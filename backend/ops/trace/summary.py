@@ -1,6 +1,7 @@
 """Draws whole answers: stories, the table of errors, where a command looked and what to try next."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -32,6 +33,12 @@ def _kind_of_id(found: Trace) -> str:
     if found.found_as == ["client_request_id"]:
         return "an ID that a client sent and we did not accept"
     return "a task ID"
+
+
+def new_errors(errors: Errors, since: datetime) -> Errors:
+    """Return the errors whose like was not seen before `since`."""
+    groups = [group for group in errors.groups if group.first_at >= since]
+    return replace(errors, count=sum(group.count for group in groups), groups=groups, new_since=since)
 
 
 def errors_table(errors: Errors, now: datetime) -> Table:

@@ -191,6 +191,31 @@ def test_verify_finds_one_request_everywhere(stack: NativeStack, checkout: Path)
         assert findings[check]["verdict"] == "ok"
 
 
+def test_errors_tell_what_is_new(stack: NativeStack) -> None:
+    """The first question after a release: is this error ours, or was it there before?"""
+    told = json.loads(stack.run("errors", "--new", "--json").stdout)
+    # Asked for by `verify`, and never before.
+    assert [group["type"] for group in told["groups"]] == ["ProofError"]
+    assert told["new_since"] > "2026"
+    fingerprint = told["groups"][0]["fingerprint"]
+    assert fingerprint in stack.run("errors", "--new").stdout
+    log = stack.data / "log" / "api.log"
+    [line] = [line for line in log.read_text().splitlines() if "ProofError" in line and '"request.failed"' in line]
+    before = re.sub(r'"timestamp":\s*"[^"]*"', '"timestamp":"2020-01-01T00:00:00.000000Z"', line)
+    older = log.with_name("api.log.1")
+    older.write_text(before + "\n")
+    try:
+        assert json.loads(stack.run("errors", "--new", "--json").stdout)["groups"] == []
+    finally:
+        older.unlink()
+
+
+def test_status_shows_the_steps(stack: NativeStack) -> None:
+    told = json.loads(release(stack, "status", "--json"))
+    assert {step["status"] for step in told["steps"]} == {"done"}
+    assert "restore-test" in release(stack, "status")
+
+
 def test_verify_says_what_is_wrong(stack: NativeStack) -> None:
     """An exporter that is down, and a Prometheus: each has its line, and the rest is still asked."""
     status = stack.status()

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import yaml
 
-from ops.stack import accounts, database, deployment, parts, secret_store
+from ops.stack import accounts, database, deployment, monitoring, parts, secret_store
 from ops.stack.cluster import Cluster
 from ops.stack.errors import last_lines
 from ops.stack.layout import Layout, checkout
@@ -164,6 +164,7 @@ def monitored_system(
     *,
     interval: str = "1s",
     edits: Edits | None = None,
+    receivers: Mapping[str, str] | None = None,
     **settings: str,
 ) -> Iterator[MonitoredSystem]:
     """Run service and watchers until the block ends; wait until every target was scraped.
@@ -174,6 +175,7 @@ def monitored_system(
         redis_url: a Redis that nobody else uses.
         interval: between two scrapes, and between two evaluations of the rules.
         edits: changes to configurations and rules, by file name.
+        receivers: addresses of those who are told of alerts, by the names of their files.
         settings: further settings of the service, by the names of the environment.
     """
     url = create_database(server)
@@ -182,7 +184,7 @@ def monitored_system(
             running_system(directory / "system", url, redis_url, _SERVICES, **settings) as system,
             ExitStack() as stack,
         ):
-            watched = _prepare(directory, system, server, interval, edits or {})
+            watched = _prepare(directory, system, server, interval, edits or {}, receivers or {})
             for name in WATCHERS:
                 watched.start(name)
                 stack.callback(watched.stop, name)
@@ -194,9 +196,18 @@ def monitored_system(
         drop_database(server, url)
 
 
-def _prepare(directory: Path, system: System, server: PostgresServer, interval: str, edits: Edits) -> MonitoredSystem:
+def _prepare(
+    directory: Path,
+    system: System,
+    server: PostgresServer,
+    interval: str,
+    edits: Edits,
+    receivers: Mapping[str, str],
+) -> MonitoredSystem:
     """Write the configurations that the native stack would write, and change what a test needs otherwise."""
     settings = _settings(directory / "watchers", system, server)
+    for name, address in receivers.items():
+        (monitoring.receivers_folder(settings) / name).write_text(address)
     database.let_exporter_in(settings)
     account = accounts.find("nobody") if accounts.is_root() else None
     cluster = Cluster(install=Path("/nonexistent"), home=directory, port=server.port, account=account)

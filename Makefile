@@ -6,7 +6,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: help setup packages up down status test lint fmt bench dashboards
+.PHONY: help setup packages up down status test fuzz lint fmt bench dashboards
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -34,6 +34,11 @@ status: setup ## Show how each part is
 
 test: packages lint ## Linters, types, layers, and all tests
 	cd backend && $(BIN)/pytest
+
+fuzz: setup ## Try what strangers send for an hour; FUZZ_MINUTES=10 for ten minutes
+	@cd backend && end=$$(($$(date +%s) + 60 * $(or $(FUZZ_MINUTES),60))); while [ $$(date +%s) -lt $$end ]; do \
+		$(BIN)/pytest -q -m fuzz --hypothesis-profile=fuzz || exit 1; \
+	done
 
 lint: setup ## Linters, types and layers
 	cd backend && $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

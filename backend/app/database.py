@@ -53,9 +53,8 @@ def make_async_engine(
     if mode != "off":
         connect_args["connection_class"] = AttributedConnection
     if shares_connections:
-        # Unnamed statements: none stays behind, none meets a namesake of another client's.
+        # Statements stay unnamed then: none stays behind, none meets a namesake of another client's.
         connect_args |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
-        connect_args["prepared_statement_name_func"] = str
     engine = create_async_engine(
         url,
         poolclass=MeasuredAsyncPool,

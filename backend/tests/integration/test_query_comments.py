@@ -21,6 +21,7 @@ from app.database import make_async_engine, make_sync_engine
 from app.telemetry.sql import Mode, set_application_name, sql_comment, without_comment
 from app.telemetry.trail import trail_of
 from tests.attribution import request
+from tests.fuzzing import fuzzed
 from tests.git import make_repository
 from tests.system import System, eventually
 
@@ -289,6 +290,7 @@ def test_an_id_that_is_none_never_reaches_sql() -> None:
             assert set_application_name() == ""
 
 
+@fuzzed(1000)
 @given(st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=100), max_size=5))
 def test_no_value_can_end_a_comment(tags: dict[str, str]) -> None:
     """Route and task names are ours, but a comment that anyone could close would be remote code."""

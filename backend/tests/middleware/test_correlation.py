@@ -16,6 +16,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from app.correlation import current, for_request, is_valid_id, new_id, parse_traceparent, sanitize_id
+from tests.fuzzing import fuzzed
 from tests.layer_app import create_app
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -234,6 +235,7 @@ def test_ids_do_not_leak_over_one_connection(served: str) -> None:
     assert uuid.UUID(the_id(second)).version == 7
 
 
+@fuzzed(3000)
 @given(st.binary(max_size=200))
 def test_any_header_bytes_give_one_valid_id(value: bytes) -> None:
     """Input is hostile, and a header byte over 0x7F has felled others."""
@@ -264,6 +266,7 @@ def test_any_header_bytes_give_one_valid_id(value: bytes) -> None:
 _APP = create_app()
 
 
+@fuzzed(2000)
 @given(st.text(max_size=100))
 def test_an_id_is_valid_only_as_a_whole(value: str) -> None:
     """`re.match` and `$` have both let a newline through elsewhere."""

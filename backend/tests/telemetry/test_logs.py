@@ -22,6 +22,7 @@ from prometheus_client import REGISTRY
 from app.correlation import bind, for_request
 from app.telemetry.log_sink import DescriptorSink
 from app.telemetry.logs import configure_logging
+from tests.fuzzing import fuzzed
 from tests.system import BACKEND, eventually
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -110,6 +111,7 @@ json_like = st.recursive(
 )
 
 
+@fuzzed(3000)
 @given(st.text(), st.dictionaries(st.from_regex(r"[a-z_]{1,10}", fullmatch=True), json_like, max_size=4))
 def test_anything_can_be_logged(event: str, fields: dict[str, Any]) -> None:
     """One line of JSON whatever the values are, and never an exception."""
@@ -121,6 +123,7 @@ def test_anything_can_be_logged(event: str, fields: dict[str, Any]) -> None:
     assert list(json.loads(text))[:6] == KEYS
 
 
+@fuzzed(1000)
 @given(st.text(), st.lists(st.integers() | st.text(), max_size=3))
 def test_a_record_whose_arguments_do_not_fit_stops_nothing(message: str, arguments: list[Any]) -> None:
     """A library's typing error must not fell a request."""

@@ -14,7 +14,13 @@ CANARY_TASK: Final = "canary.sing"
 QUEUES: Final = (SYNC_QUEUE, DEFAULT_QUEUE)
 
 _RESULT_EXPIRES_S: Final = 24 * 3600
-_SEND_TIMEOUT_S: Final = 3
+_CONNECT_TIMEOUT_S: Final = 3
+# A Redis that takes connections and says nothing must not keep anybody for ever. Longer than the consumer's BRPOP,
+# which Redis answers within 1 s, and than any answer we ask for.
+_ANSWER_TIMEOUT_S: Final = 5
+# The consumer waits for bytes, not in a call that could time out: what it asked for and got no answer to for so long
+# (and 1 s) it asks again, on a new connection. Looked at as often, so noticed within 21 s.
+_CONSUMER_PATIENCE_S: Final = 10
 # A task whose process was killed is sent again after this pause, three times at most.
 _LOST_RETRY_S: Final = 1
 
@@ -47,9 +53,15 @@ def make_celery(redis_url: str, *, correlation: bool = True) -> "Celery[Task[Any
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         # Longer than any task may run: an unacked message that comes again is a dead worker's.
-        broker_transport_options={"visibility_timeout": 3 * 3600, "socket_connect_timeout": _SEND_TIMEOUT_S},
+        broker_transport_options={
+            "visibility_timeout": 3 * 3600,
+            "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+            "socket_timeout": _ANSWER_TIMEOUT_S,
+            "health_check_interval": _CONSUMER_PATIENCE_S,
+        },
+        redis_socket_connect_timeout=_CONNECT_TIMEOUT_S,
+        redis_socket_timeout=_ANSWER_TIMEOUT_S,
         result_expires=_RESULT_EXPIRES_S,
-        result_backend_transport_options={"socket_connect_timeout": _SEND_TIMEOUT_S},
         # A request waits for its task to be queued: better a quick 503 than a hanging one.
         task_publish_retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2},
         task_serializer="json",

@@ -23,6 +23,11 @@ class Gate:
         """Pass on what has come since, and what comes."""
         self._passing.set()
 
+    def open_to_new(self) -> None:
+        """Pass on what new connections say; those there were stay silent for ever."""
+        self._passing = asyncio.Event()
+        self._passing.set()
+
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
@@ -30,22 +35,22 @@ class Gate:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers = [writer]
+        writers, passing = [writer], self._passing
         try:
-            await self._passing.wait()
+            await passing.wait()
             far_reader, far_writer = await asyncio.open_connection(*self._target)
             writers.append(far_writer)
-            await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
+            await asyncio.gather(self._copy(reader, far_writer, passing), self._copy(far_reader, writer, passing))
         finally:
             for each in writers:
                 each.close()
                 with suppress(OSError):
                     await each.wait_closed()
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passing: asyncio.Event) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
-                await self._passing.wait()
+                await passing.wait()
                 writer.write(data)
                 await writer.drain()
         writer.close()

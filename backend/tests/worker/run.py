@@ -27,6 +27,11 @@ def _prepare() -> None:
             entry["schedule"] = float(seconds)
     if seconds := os.environ.get("TEST_FINISH_WITHIN_S"):
         worker._FINISH_WITHIN_S = float(seconds)  # type: ignore[misc] # a test is not as patient
+    if seconds := os.environ.get("TEST_SILENCE_S"):
+        options = worker.celery.conf.broker_transport_options
+        # Only those that the service has itself: what it lacks, a test must find lacking.
+        shorter = {name: float(seconds) for name in ("socket_timeout", "health_check_interval") if name in options}
+        worker.celery.conf.broker_transport_options = {**options, **shorter}
     if limits := os.environ.get("TEST_LIMITS_S"):
         soft, hard = (float(each) if each else None for each in limits.split(","))
         worker.celery.conf.task_soft_time_limit, worker.celery.conf.task_time_limit = soft, hard

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
 from rich.console import Console
 
 from ops.release import lock
 from ops.release.apply import PREPARE
+from ops.release.compose import ComposeTarget
 from ops.release.journal import Journal, digest
 from ops.release.native import NativeTarget
 from ops.release.place import new_id
@@ -28,18 +31,27 @@ class Work:
     folder: Path
 
 
+# Set by the option `--target` of `commandcenter release`.
+chosen: ContextVar[str] = ContextVar("target", default="native")
+TARGETS: Final = ("native", "compose")
+
+
 def choose_target(console: Console) -> Target:
     """Return the system that releases are made on here.
 
     Raises:
         StackError: there is none.
     """
-    return NativeTarget(console)
+    return ComposeTarget(console) if chosen.get() == "compose" else NativeTarget(console)
 
 
 @contextmanager
 def looked_at(console: Console) -> Iterator[Target]:
     """Give the system to one who only looks: what has to be laid out for that is gone at the end."""
+    if chosen.get() == "compose":
+        # An image that was built is found again by `apply`; it changes nothing that runs.
+        yield ComposeTarget(console)
+        return
     with TemporaryDirectory() as scratch:
         yield NativeTarget(console, Path(scratch))
 

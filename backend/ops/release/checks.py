@@ -22,7 +22,6 @@ from ops.release.target import Target
 from ops.release.verify import Ground
 from ops.release.verify import verify as look_at_all
 from ops.stack.plainly import plainly
-from ops.trace.token import find_service
 
 _PATIENCE_S: Final = 5.0
 
@@ -93,7 +92,7 @@ def verify(*, release: ReleaseOption = None, as_json: JsonOption = False) -> Non
     target = choose_target(Console(stderr=as_json, highlight=False))
     places = target.releases
     with Prometheus(target.prometheus_url, _PATIENCE_S) as prometheus:
-        ground = Ground(target, target.api(), prometheus, find_service().secret_key)
+        ground = Ground(target, target.api(), prometheus, target.secret_key)
         found = _report(look_at_all(ground), as_json=as_json, next_command="commandcenter release watch", leave=False)
     if places.ids():
         journal = places.journal(release, secrets=tuple(target.secrets))

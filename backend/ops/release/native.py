@@ -105,6 +105,11 @@ class NativeTarget:
         tokens = ("API_TOKEN", "METRICS_TOKEN") if settings.get("ENVIRONMENT") == "production" else ()
         return {name: settings.get(name) for name in (*secret_store.GENERATED, *tokens)}
 
+    @property
+    def secret_key(self) -> str:
+        """What the service signs with."""
+        return self._settings["SECRET_KEY"]
+
     def api(self) -> Api:
         """Return a client of the REST API."""
         return Api()

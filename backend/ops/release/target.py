@@ -47,6 +47,10 @@ class Target(Protocol):
     def wanted_secrets(self) -> Mapping[str, str]:
         """Return the secrets this system needs, by name; empty where one is missing."""
 
+    @property
+    def secret_key(self) -> str:
+        """What the service signs with; empty where nobody knows."""
+
     def api(self) -> Api:
         """Return a client of the REST API."""
 

@@ -66,7 +66,7 @@ def prepare(layout: Layout, commit: str, versions: Path) -> Version:
     if not home.exists():
         unfinished = home.with_name(f"{commit}.new")
         shutil.rmtree(unfinished, ignore_errors=True)
-        _extract(layout.root, commit, unfinished)
+        extract(layout.root, commit, unfinished)
         unfinished.rename(home)
     backend = home / "backend"
     return Version(commit, backend, _python(layout, home))
@@ -86,15 +86,31 @@ def revisions(version: Version) -> list[str]:
         text=True,
         check=False,
     )
-    # `older -> newer (head), text`; the first has `<base> ->`.
-    found = re.findall(r"-> ([0-9a-f]{12})\b", asked.stdout)
-    if asked.returncode or not found:
+    if asked.returncode:
         raise StackError(f"The migrations of {version.commit} can't be listed:\n{asked.stderr.strip()[-2000:]}")
+    return listed(asked.stdout, version.commit)
+
+
+def listed(history: str, commit: str) -> list[str]:
+    """Return the revisions in what `alembic history` says, newest first.
+
+    Raises:
+        StackError: there are none.
+    """
+    # `older -> newer (head), text`; the first has `<base> ->`.
+    found = re.findall(r"-> ([0-9a-f]{12})\b", history)
+    if not found:
+        raise StackError(f"Version {commit} has no migrations.", "Choose another one.")
     return found
 
 
-def _extract(root: Path, commit: str, target: Path) -> None:
-    archived = _git(root, "archive", "--format=tar", commit, "backend", "monitoring")
+def extract(root: Path, commit: str, target: Path, *further: str) -> None:
+    """Lay out `backend/`, `monitoring/` and further paths of a commit in `target`, which isn't there yet.
+
+    Raises:
+        StackError: the commit isn't there, or lacks one of them.
+    """
+    archived = _git(root, "archive", "--format=tar", commit, "backend", "monitoring", *further)
     if archived.returncode:
         said = archived.stderr.decode("utf-8", "replace").strip()
         raise StackError(f"Commit {commit} can't be laid out: {said}", "Look: git log --oneline")

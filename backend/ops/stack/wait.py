@@ -93,3 +93,16 @@ def step(console: Console, name: str, work: Callable[[], object]) -> None:
     else:
         work()
     console.print(f"  [green]✓[/] {name} [dim]({time.monotonic() - started:.1f} s)[/]")
+
+
+def until_content(ask: Callable[[], str], patience_s: float, way_out: str) -> None:
+    """Return when nothing is wrong any more.
+
+    Raises:
+        StackError: something still is; says what.
+    """
+    deadline = time.monotonic() + patience_s
+    while problem := ask():
+        if time.monotonic() > deadline:
+            raise StackError(f"Not healthy in time: {problem}", way_out)
+        time.sleep(_PAUSE_S)

@@ -1,0 +1,362 @@
+"""A release on `docker-compose.prod.yml`: an image a version, run by Compose on this host.
+
+What is deployed is noted in an environment file that Compose is given after `.env`. The engine's own words are used:
+COMPOSE (`docker compose`) and ENGINE (`docker`) name other programs of the same command line.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any, Final
+from urllib.parse import unquote, urlsplit
+
+import httpx
+import psycopg
+from rich.console import Console
+
+from ops import roles
+from ops.demo.api import Api
+from ops.release import version
+from ops.release.backup import LockedOutError
+from ops.release.place import Releases
+from ops.stack import lock, secret_store
+from ops.stack.errors import StackError
+from ops.stack.layout import checkout
+from ops.stack.secret_store import write_private
+from ops.stack.wait import until_content
+
+_FILE: Final = "docker-compose.prod.yml"
+_OWN: Final = ("backend", "celery-worker", "celery-beat")
+_EXPORTER: Final = "postgres-exporter"
+_LAYER: Final = "CORRELATION_ENABLED"
+_IMAGE: Final = "commandcenter"
+_PORTS: Final = {
+    "POSTGRES_PORT": "5432",
+    "API_PORT": "8000",
+    "WORKER_METRICS_PORT": "9808",
+    "POSTGRES_EXPORTER_PORT": "9187",
+    "NODE_EXPORTER_PORT": "9100",
+    "PROMETHEUS_PORT": "9090",
+    "ALERTMANAGER_PORT": "9093",
+}
+_LOCK_TIMEOUT: Final = "-c lock_timeout=1s"
+_LOCKED_OUT: Final = "canceling statement due to lock timeout"
+_TIMEOUT_S: Final = 900
+_HEALTHY_WITHIN_S: Final = 120.0
+_ASK_TIMEOUT_S: Final = 3.0
+_LOGS_OF: Final = {"api": "backend", "worker": "celery-worker", "beat": "celery-beat", "postgres": "postgres"}
+
+
+class ComposeTarget:
+    """The compose project of this checkout.
+
+    Args:
+        console: where progress is shown.
+        data: where releases are written down; COMMANDCENTER_DATA, or `.commandcenter` in the checkout, unless given.
+    """
+
+    name = "compose"
+
+    def __init__(self, console: Console, data: Path | None = None) -> None:
+        self._console = console
+        self._root = checkout()
+        chosen = os.environ.get("COMMANDCENTER_DATA")
+        self._data = data or (Path(chosen).expanduser().resolve() if chosen else self._root / ".commandcenter")
+        self._engine = shlex.split(os.environ.get("ENGINE", "docker"))
+        self._compose = shlex.split(os.environ.get("COMPOSE", "docker compose"))
+        file = self._root / ".env"
+        settings = secret_store.parse(file.read_text()) if file.exists() else {}
+        self._settings = _PORTS | settings | {name: value for name, value in os.environ.items() if value}
+        self._secrets = self._root / self._settings.get("SECRETS_DIR", "secrets")
+
+    # --- where things are
+
+    @property
+    def releases(self) -> Releases:
+        """Where its releases are written down."""
+        return Releases(self._data)
+
+    @property
+    def checkout(self) -> Path:
+        """The checkout that releases are made from."""
+        return self._root
+
+    @property
+    def prometheus_url(self) -> str:
+        """Where Prometheus answers."""
+        return f"http://127.0.0.1:{self._settings['PROMETHEUS_PORT']}"
+
+    @property
+    def logs(self) -> Path:
+        """Folder with what the services wrote in the last hours, asked of the engine afresh."""
+        folder = self._data / "compose-logs"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, service in _LOGS_OF.items():
+            listed = self._run([*self._engine, "ps", "--all", "--quiet", *self._filters(service)])
+            with (folder / f"{name}.log").open("wb") as out:
+                for container in listed.stdout.decode().split():
+                    # PostgreSQL writes to standard error; both are its log.
+                    subprocess.run(
+                        [*self._engine, "logs", "--since", "6h", container],
+                        stdout=out,
+                        stderr=subprocess.STDOUT,
+                        check=False,
+                    )
+        return folder
+
+    @staticmethod
+    def _filters(service: str) -> list[str]:
+        label = "label=com.docker.compose"
+        return ["--filter", f"{label}.project=commandcenter", "--filter", f"{label}.service={service}"]
+
+    # --- what must not be written, and what must be there
+
+    @property
+    def secrets(self) -> Collection[str]:
+        """What must not be written anywhere."""
+        if not self._secrets.is_dir():
+            return []
+        held = [file.read_text().strip() for file in self._secrets.iterdir() if file.is_file()]
+        return [text for text in held if text]
+
+    def wanted_secrets(self) -> dict[str, str]:
+        """Return the secrets the file mounts, without their addresses."""
+        wanted = ("postgres_password", "secret_key", "api_token", "metrics_token", "exporter_password")
+        found = {name: self._secret(name) for name in wanted}
+        found["database_url"] = unquote(urlsplit(self._secret("database_url")).password or "")
+        found["redis_url"] = unquote(urlsplit(self._secret("redis_url")).password or "")
+        return found
+
+    def _secret(self, name: str) -> str:
+        file = self._secrets / name
+        return file.read_text().strip() if file.is_file() else ""
+
+    @property
+    def secret_key(self) -> str:
+        """What the service signs with."""
+        return self._secret("secret_key")
+
+    def api(self) -> Api:
+        """Return a client of the REST API."""
+        os.environ.setdefault("API_TOKEN", self._secret("api_token"))
+        return Api(f"http://127.0.0.1:{self._settings['API_PORT']}")
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep another one that restarts parts away."""
+        self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return lock.held(self._data / ".lock")
+
+    def answers(self) -> dict[str, str]:
+        """Ask each part how it is."""
+        stopped = self.running()["stopped"]
+        metrics = {"Authorization": f"Bearer {self._secret('metrics_token')}"}
+        asked = {
+            "backend": (self._url("API_PORT", "/health/ready"), {}),
+            "celery-worker": (self._url("WORKER_METRICS_PORT", "/metrics"), metrics),
+            _EXPORTER: (self._url("POSTGRES_EXPORTER_PORT", "/metrics"), {}),
+            "node-exporter": (self._url("NODE_EXPORTER_PORT", "/metrics"), {}),
+            "prometheus": (self._url("PROMETHEUS_PORT", "/-/ready"), {}),
+            "alertmanager": (self._url("ALERTMANAGER_PORT", "/-/ready"), {}),
+        }
+        asked = {name: each for name, each in asked.items() if name not in stopped}
+        with ThreadPoolExecutor(max_workers=len(asked)) as pool:
+            return dict(zip(asked, pool.map(lambda each: _ask(*each), asked.values()), strict=True))
+
+    def _url(self, port: str, path: str) -> str:
+        return f"http://127.0.0.1:{self._settings[port]}{path}"
+
+    # --- versions
+
+    def resolve(self, ref: str) -> str:
+        """Return the commit that a branch, tag or commit names."""
+        return version.resolve(self._root, ref)
+
+    def running(self) -> dict[str, Any]:
+        """Return what is deployed now: what was noted, or what `.env` says where all was started by hand."""
+        try:
+            noted: dict[str, Any] = json.loads(self._note.read_text())
+        except FileNotFoundError:
+            tag = self._settings.get("COMMANDCENTER_VERSION", "0.1.0")
+            return {"commit": tag, "switches": {}, "stopped": []}
+        except (OSError, ValueError) as error:
+            raise StackError(f"{self._note} can't be read: {error}", "commandcenter release status") from error
+        return noted
+
+    @property
+    def _note(self) -> Path:
+        return self._data / "compose-deployment.json"
+
+    def is_prepared(self, commit: str) -> bool:
+        """Whether a version's image is there."""
+        return self._run([*self._engine, "image", "inspect", f"{_IMAGE}:{commit}"], may_fail=True).returncode == 0
+
+    def prepare(self, commit: str) -> dict[str, Any]:
+        """Build a version's image, from its commit and nothing else."""
+        if not self.is_prepared(commit):
+            with TemporaryDirectory() as scratch:
+                version.extract(self._root, commit, Path(scratch) / commit, "LICENSE", ".dockerignore")
+                self._build(commit, Path(scratch) / commit)
+        return {"commit": commit, "switches": {}, "stopped": []}
+
+    def _build(self, commit: str, context: Path) -> None:
+        arguments = ["--build-arg", f"VERSION={commit}", "--build-arg", f"COMMIT={commit}"]
+        arguments += ["--file", str(context / "backend" / "Dockerfile"), "--tag", f"{_IMAGE}:{commit}"]
+        options = shlex.split(os.environ.get("BUILD_OPTIONS", ""))
+        self._run([*self._engine, "build", *options, *arguments, str(context)])
+
+    def deploy(self, wanted: Mapping[str, Any]) -> None:
+        """Run this from now on, and wait until all is healthy."""
+        with self.exclusive():
+            write_private(self._note, json.dumps(dict(wanted), indent=2) + "\n")
+            services = [name for name in (*_OWN, _EXPORTER) if name not in wanted["stopped"]]
+            if wanted["stopped"]:
+                self._on(wanted, "stop", *wanted["stopped"])
+            self._on(wanted, "up", "--detach", "--no-build", "--no-deps", "--force-recreate", *services)
+        until_content(self._unwell, _HEALTHY_WITHIN_S, "docker compose ps; docker compose logs")
+
+    def _unwell(self) -> str:
+        return "; ".join(f"{name}: {problem}" for name, problem in self.answers().items() if problem)
+
+    def halt(self) -> None:
+        """Stop API, worker, beat and the exporter."""
+        self._on(self.running(), "stop", *_OWN, _EXPORTER)
+
+    def is_quick_rolled_back(self, wanted: Mapping[str, Any]) -> bool:
+        """Whether the layer is off and the exporter stopped."""
+        return self.without_layer(wanted) == dict(wanted)
+
+    def without_layer(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the same with the layer off and the exporter stopped."""
+        return self.without_exporter(wanted) | {"switches": {**wanted["switches"], _LAYER: "false"}}
+
+    def without_exporter(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the same without the exporter."""
+        return {**wanted, "stopped": sorted({*wanted["stopped"], _EXPORTER})}
+
+    # --- schema and data
+
+    def revisions(self, commit: str) -> list[str]:
+        """Return the schema revisions that a version knows, newest first."""
+        return version.listed(self._alone(commit, "history"), commit)
+
+    def schema_sql(self, commit: str, start: str, end: str) -> str:
+        """Return the SQL that leads from one revision to another."""
+        return self._alone(commit, "upgrade", f"{start}:{end}", "--sql")
+
+    def _alone(self, commit: str, *arguments: str) -> str:
+        """Run alembic of a version where there is no network."""
+        self.prepare(commit)
+        command = [*self._engine, "run", "--rm", "--network=none", f"{_IMAGE}:{commit}", "python", "-m", "alembic"]
+        return self._run([*command, *arguments]).stdout.decode()
+
+    def migrate(self, commit: str, command: str, revision: str) -> str:
+        """Run `alembic upgrade` or `downgrade` in a container of a version; locks are waited for a second."""
+        version_ = {"commit": commit, "switches": {}, "stopped": []}
+        done = self._on(
+            version_, "run", "--rm", "-T", "-e", f"PGOPTIONS={_LOCK_TIMEOUT}", "migrate",
+            "python", "-m", "alembic", command, revision, may_fail=True,
+        )  # fmt: skip
+        said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
+        if done.returncode and _LOCKED_OUT in said:
+            raise LockedOutError("Another session holds a lock that the migration needs.")
+        if done.returncode:
+            raise StackError(f"alembic {command} failed:\n{said[-3000:]}", "Nothing was changed by it.")
+        return said
+
+    def connect(self, database: str = "commandcenter") -> psycopg.Connection[tuple[Any, ...]]:
+        """Connect as the superuser."""
+        try:
+            return psycopg.connect(
+                host="127.0.0.1",
+                port=int(self._settings["POSTGRES_PORT"]),
+                user="postgres",
+                password=self._secret("postgres_password"),
+                dbname=database,
+                connect_timeout=5,
+                autocommit=True,
+                application_name="commandcenter-release",
+                options=roles.UNLOGGED,
+            )
+        except psycopg.OperationalError as error:
+            raise StackError(f"PostgreSQL can't be reached: {error}", "docker compose ps postgres") from error
+
+    def postgres_tool(
+        self, tool: str, *arguments: str, source: IO[bytes] | None = None, target: IO[bytes] | None = None
+    ) -> None:
+        """Run a tool in PostgreSQL's container, over its socket."""
+        command = self._command("exec", "-T", "-e", f"PGOPTIONS={roles.UNLOGGED}", "postgres", tool)
+        done = subprocess.run(
+            [*command, "--username=postgres", "--no-password", *arguments],
+            cwd=self._root,
+            env=self._environment(self.running()),
+            stdin=source or subprocess.DEVNULL,
+            stdout=target or subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        if done.returncode:
+            raise StackError(f"{tool} failed:\n{done.stderr.decode('utf-8', 'replace').strip()[-2000:]}")
+
+    def set_exporter_password(self) -> None:
+        """Give the exporter's role its password."""
+        try:
+            with self.connect() as connection:
+                roles.let_exporter_in(connection, self._secret("exporter_password"))
+        except roles.NoExporterError as error:
+            raise StackError(str(error), "Look at the log of the service migrate.") from error
+
+    # --- Compose
+
+    def _on(
+        self, deployed: Mapping[str, Any], *arguments: str, may_fail: bool = False
+    ) -> subprocess.CompletedProcess[bytes]:
+        return self._run(
+            self._command(deployed, *arguments), environment=self._environment(deployed), may_fail=may_fail
+        )
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [*self._compose, "--file", str(self._root / _FILE), *arguments]
+
+    @staticmethod
+    def _environment(deployed: Mapping[str, Any]) -> dict[str, str]:
+        versions = {"COMMANDCENTER_VERSION": deployed["commit"], "COMMANDCENTER_COMMIT": deployed["commit"]}
+        return {**os.environ, **versions, **deployed["switches"]}
+
+    def _run(
+        self, command: list[str], *, environment: Mapping[str, str] | None = None, may_fail: bool = False
+    ) -> subprocess.CompletedProcess[bytes]:
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self._root,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise StackError(
+                f"{command[0]} can't be run: {error}", "COMPOSE and ENGINE name other programs."
+            ) from error
+        if done.returncode and not may_fail:
+            said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
+            raise StackError(f"{shlex.join(command[:4])} … failed:\n{said[-3000:]}", "docker compose ps")
+        return done
+
+
+def _ask(url: str, headers: Mapping[str, str]) -> str:
+    try:
+        with httpx.Client(timeout=_ASK_TIMEOUT_S, trust_env=False) as client:
+            answer = client.get(url, headers=dict(headers))
+    except httpx.HTTPError as error:
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    if not answer.is_success:
+        return f"answers {answer.status_code}"
+    return "" if "pg_up 0" not in answer.text else "pg_up is not 1"

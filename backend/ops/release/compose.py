@@ -316,9 +316,7 @@ class ComposeTarget:
     def _on(
         self, deployed: Mapping[str, Any], *arguments: str, may_fail: bool = False
     ) -> subprocess.CompletedProcess[bytes]:
-        return self._run(
-            self._command(deployed, *arguments), environment=self._environment(deployed), may_fail=may_fail
-        )
+        return self._run(self._command(*arguments), environment=self._environment(deployed), may_fail=may_fail)
 
     def _command(self, *arguments: str) -> list[str]:
         return [*self._compose, "--file", str(self._root / _FILE), *arguments]

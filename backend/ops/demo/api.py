@@ -44,12 +44,13 @@ class Api:
 
     Args:
         base_url: such as http://127.0.0.1:8000; None for that of the native stack.
+        token: API_TOKEN of that service; from the environment, unless given.
     """
 
-    def __init__(self, base_url: str | None = None) -> None:
+    def __init__(self, base_url: str | None = None, token: str | None = None) -> None:
         if base_url is None:
             base_url, token = _of_the_stack()
-        else:
+        elif token is None:
             # The stack's own token is for its own API, not for whichever is named.
             token = os.environ.get("API_TOKEN", "")
         if urlsplit(base_url).scheme not in {"http", "https"} or not urlsplit(base_url).hostname:

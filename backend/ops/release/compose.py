@@ -144,8 +144,7 @@ class ComposeTarget:
 
     def api(self) -> Api:
         """Return a client of the REST API."""
-        os.environ.setdefault("API_TOKEN", self._secret("api_token"))
-        return Api(f"http://127.0.0.1:{self._settings['API_PORT']}")
+        return Api(f"http://127.0.0.1:{self._settings['API_PORT']}", self._secret("api_token"))
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Keep another one that restarts parts away."""

@@ -11,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.pool import QueuePool
 
 from app.config import get_settings
+from app.pool import keep_alive
 from app.telemetry.pool import MeasuredAsyncPool, MeasuredQueuePool, watch_pool
 from app.telemetry.sql import AttributedConnection, Mode, SqlAttribution
 
@@ -61,7 +62,6 @@ def make_async_engine(
         pool_size=pool_size,
         max_overflow=overflow,
         pool_timeout=_POOL_TIMEOUT_S,
-        pool_pre_ping=True,
         hide_parameters=True,
         connect_args=connect_args,
     )
@@ -84,7 +84,6 @@ def make_sync_engine(
         pool_size=pool_size,
         max_overflow=overflow,
         pool_timeout=_POOL_TIMEOUT_S,
-        pool_pre_ping=True,
         hide_parameters=True,
         connect_args=connect_args,
     )
@@ -93,6 +92,7 @@ def make_sync_engine(
 
 
 def _observe(engine: Engine, attribution: SqlAttribution, max_connections: int) -> None:
+    keep_alive(engine)
     attribution.install(engine)
     if isinstance(engine.pool, QueuePool):
         watch_pool(engine.pool, max_connections)

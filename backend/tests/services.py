@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -37,11 +37,12 @@ _TWO_PHASE = {"max_prepared_transactions": "10"}
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """A running server: its superuser's URL and its log."""
+    """A running server: its superuser's URL and its log; `restart` ends all sessions, as an upgrade does."""
 
     url: str
     log: Path
     port: int
+    restart: Callable[[], None]
 
 
 @contextmanager
@@ -115,11 +116,16 @@ def postgres_server(directory: Path) -> Iterator[PostgresServer]:
         )
         cluster.initialise(PASSWORD)
         cluster.write_config()
-        server = PostgresServer(
-            f"postgresql://{SUPERUSER}:{PASSWORD}@127.0.0.1:{port}/postgres", directory / "postgres.log", port
-        )
-        # SIGINT is PostgreSQL's fast shutdown: it doesn't wait for clients.
-        with _running(cluster.command(), server.log, account, lambda: _answers(server.url), signal.SIGINT):
+        url, log = f"postgresql://{SUPERUSER}:{PASSWORD}@127.0.0.1:{port}/postgres", directory / "postgres.log"
+        with ExitStack() as running:
+
+            def start() -> None:
+                running.close()
+                # SIGINT is PostgreSQL's fast shutdown: it doesn't wait for clients.
+                running.enter_context(_running(cluster.command(), log, account, lambda: _answers(url), signal.SIGINT))
+
+            start()
+            server = PostgresServer(url, log, port, start)
             with psycopg.connect(server.url, autocommit=True) as connection:
                 connection.execute(
                     sql.SQL("CREATE ROLE {} LOGIN CREATEROLE PASSWORD {}").format(sql.Identifier(ROLE), PASSWORD)

@@ -132,5 +132,5 @@ def test_a_begin_takes_along_one_name_and_nothing_else(request_id: str, begin: s
         assert isinstance(setting, ast.VariableSetStmt)
         assert (setting.kind, setting.name) == (VariableSetKind.VAR_SET_VALUE, "application_name")
         assert setting.is_local
-        [value] = setting.args
+        [value] = setting.args or ()
         assert value.val.sval == request_id

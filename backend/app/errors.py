@@ -73,10 +73,20 @@ def error_type(error: BaseException) -> str:
     return type(error).__name__
 
 
-def fingerprint(error: BaseException, own_packages: Collection[str] = ("app",)) -> str:
+# Of the whole process.
+_own_packages: Final = {"app"}
+
+
+def set_own_packages(names: Collection[str]) -> None:
+    """Say whose functions make a fingerprint, by their top packages."""
+    _own_packages.clear()
+    _own_packages.update(names)
+
+
+def fingerprint(error: BaseException) -> str:
     """Return 16 hex digits that are the same whenever the same code fails the same way.
 
-    Made of the exception's type and the functions of `own_packages` on its way, without file paths, line numbers or
+    Made of the exception's type and the functions of our own packages on its way, without file paths, line numbers or
     the message, so that a shifted line, another host or other input changes nothing. The chain of causes counts too.
     """
     parts: list[str] = []
@@ -85,16 +95,16 @@ def fingerprint(error: BaseException, own_packages: Collection[str] = ("app",)) 
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         parts.append(f"{type(link).__module__}.{type(link).__qualname__}")
-        parts.extend(_own_frames(link.__traceback__, own_packages))
+        parts.extend(_own_frames(link.__traceback__))
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _own_frames(traceback: TracebackType | None, own_packages: Collection[str]) -> list[str]:
+def _own_frames(traceback: TracebackType | None) -> list[str]:
     frames = []
     while traceback is not None:
         module = str(traceback.tb_frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] in own_packages:
+        if module.partition(".")[0] in _own_packages:
             frames.append(f"{module}:{traceback.tb_frame.f_code.co_qualname}")
         traceback = traceback.tb_next
     return frames

@@ -3,20 +3,16 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
 from typing import Any, Final
-from wsgiref.simple_server import WSGIRequestHandler, make_server
-from wsgiref.types import StartResponse, WSGIEnvironment
 
 import billiard
 from celery import signals
-from prometheus_client.exposition import ThreadingWSGIServer
 
 from app import heartbeat
 from app.broker import CANARY_TASK, QUEUES, make_celery
 from app.config import app_version, get_settings
 from app.telemetry.celery_signals import initialise_series
-from app.telemetry.exposition import wsgi_app
+from app.telemetry.exposition import serve_metrics
 from app.telemetry.logs import configure_logging
 from app.telemetry.queues import QueueProbe
 from app.utils.metrics import BUILD_INFO, hook_failed
@@ -66,26 +62,8 @@ def _serve_metrics(**_: Any) -> None:
     BUILD_INFO.labels(app_version(), settings.build_commit).set(1)
     initialise_series(celery)
     probe = QueueProbe(heartbeat.short_lived_client(settings.redis_url.get_secret_value()), QUEUES)
-    server = make_server(
-        settings.api_host,
-        settings.worker_metrics_port,
-        _never_while_forking(wsgi_app(settings.metrics_token.get_secret_value(), probe.refresh)),
-        ThreadingWSGIServer,
-        handler_class=_SilentHandler,
-    )
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-
-
-def _never_while_forking(application: Callable[..., Any]) -> Callable[..., Any]:
-    """A child forked while the serving thread holds a metric's lock would find it locked for ever."""
-    forking = threading.Lock()
-    os.register_at_fork(before=forking.acquire, after_in_parent=forking.release, after_in_child=forking.release)
-
-    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        with forking:
-            return application(environ, start_response)
-
-    return guarded
+    token = settings.metrics_token.get_secret_value()
+    serve_metrics(settings.api_host, settings.worker_metrics_port, token=token, refresh=probe.refresh)
 
 
 @signals.heartbeat_sent.connect(weak=False)
@@ -128,10 +106,3 @@ def _client() -> Any:
 
 def _worker_name(sender: Any) -> str:
     return str(getattr(getattr(sender, "eventer", None), "hostname", None) or "worker")
-
-
-class _SilentHandler(WSGIRequestHandler):
-    """A scrape every 15 seconds is no news."""
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing."""

@@ -2,13 +2,15 @@
 
 import hmac
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import REGISTRY, CollectorRegistry
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import ThreadingWSGIServer, choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from app.telemetry.processes import ProcessesCollector
@@ -53,14 +55,25 @@ def token_accepted(authorization: str | None, token: str | None) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
 
 
-def wsgi_app(token: str | None, refresh: Callable[[], None]) -> Callable[[WSGIEnvironment, StartResponse], list[bytes]]:
-    """Return a WSGI application that serves `/metrics`, for a process that has no web server of its own.
+def serve_metrics(host: str, port: int, *, token: str | None, refresh: Callable[[], None]) -> None:
+    """Serve `/metrics` by a thread until this process ends: for one that has no web server of its own.
+
+    A Celery worker's parent, say: it answers while its children hang, and tells of those that were killed.
 
     Args:
-        token: bearer token to ask for, or None.
+        host: address to listen on.
+        port: as for a socket.
+        token: bearer token to ask for; none: all are let in.
         refresh: brings gauges up to date that are read, not counted; called before each answer.
     """
+    application = _never_while_forking(_wsgi_app(token, refresh))
+    server = make_server(host, port, application, ThreadingWSGIServer, handler_class=_SilentHandler)
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
+
+def _wsgi_app(
+    token: str | None, refresh: Callable[[], None]
+) -> Callable[[WSGIEnvironment, StartResponse], list[bytes]]:
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         if environ.get("PATH_INFO") != "/metrics":
             start_response("404 Not Found", [("Content-Type", "text/plain")])
@@ -77,3 +90,22 @@ def wsgi_app(token: str | None, refresh: Callable[[], None]) -> Callable[[WSGIEn
         return [body]
 
     return app
+
+
+def _never_while_forking(application: Callable[..., Any]) -> Callable[..., Any]:
+    """A child forked while the serving thread holds a metric's lock would find it locked for ever."""
+    forking = threading.Lock()
+    os.register_at_fork(before=forking.acquire, after_in_parent=forking.release, after_in_child=forking.release)
+
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        with forking:
+            return application(environ, start_response)
+
+    return guarded
+
+
+class _SilentHandler(WSGIRequestHandler):
+    """A scrape every 15 seconds is no news."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""

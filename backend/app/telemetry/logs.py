@@ -18,6 +18,7 @@ import orjson
 import structlog
 
 from app.correlation import Correlation, current
+from app.errors import set_own_packages
 from app.telemetry.log_sink import DescriptorSink, Sink, StreamSink, SupportsWrite
 from app.telemetry.scrub import may_hold_secret, scrub, scrub_pair
 from app.telemetry.trail import note_line
@@ -60,8 +61,10 @@ def configure_logging(
         service: `api`, `worker` or `beat`.
         level: least level that is written.
         stream: a text stream or a sink in place of standard output.
-        own_packages: whose lines below the level go into the trail of the request or task at work.
+        own_packages: the top packages of the service's own code. Their lines below the level go into the trail of the
+            request or task at work, and their functions make the fingerprint of an error.
     """
+    set_own_packages(own_packages)
     threshold = logging.getLevelNamesMapping()[level.upper()]
     _writer.configure(service, threshold, _sink_for(stream))
     structlog.configure(

@@ -51,6 +51,7 @@ class GitServer:
 
     Args:
         root: the folder with the repositories.
+        certificate: its own, and its authority.
         token: what must be shown, or None.
         redirects: paths to URLs.
         status: answered to everything, or None.
@@ -61,6 +62,7 @@ class GitServer:
     """
 
     root: Path
+    certificate: Path
     port: int = 0
     token: str | None = None
     redirects: dict[str, str] = field(default_factory=dict)
@@ -78,7 +80,7 @@ class GitServer:
 @contextmanager
 def git_server(root: Path, certificate: Path) -> Iterator[GitServer]:
     """Serve the repositories below `root`."""
-    state = GitServer(root)
+    state = GitServer(root, certificate)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)

@@ -6,9 +6,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.repositories.git_server import GitServer, git_server, make_certificate
 from tests.services import redis_server
 from tests.system import migrate
 from tests.worker.pool import POOLS, Pool, running_pool, wait_until_up
+from tests.worker.service import Service, running_service
 
 
 @pytest.fixture(scope="session")
@@ -57,4 +59,34 @@ def prefork(tmp_path_factory: pytest.TempPathFactory, worker_database: str) -> I
         running_pool(tmp_path_factory.mktemp("prefork"), "prefork", worker_database, redis_url) as running,
     ):
         wait_until_up(running.system)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def git_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    """An HTTPS server with repositories."""
+    certificate = make_certificate(tmp_path_factory.mktemp("tls"))
+    with git_server(tmp_path_factory.mktemp("host"), certificate) as server:
+        yield server
+
+
+@pytest.fixture
+def host(git_host: GitServer) -> Iterator[GitServer]:
+    """The same, as it was at the start."""
+    yield git_host
+    git_host.token, git_host.status, git_host.pause_s = None, None, 0
+    git_host.redirects.clear()
+
+
+@pytest.fixture(scope="module")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], str], git_host: GitServer
+) -> Iterator[Service]:
+    """API, worker and beat with short pauses, for one module, which may harm them."""
+    directory = tmp_path_factory.mktemp("service")
+    certificate = str(git_host.certificate)
+    with (
+        redis_server(directory) as redis_url,
+        running_service(directory, new_database(), redis_url, GIT_CA_FILE=certificate) as running,
+    ):
         yield running

@@ -58,13 +58,18 @@ class Pool:
 
     def metric(self, name: str, **labels: str) -> float:
         """Return a metric's value as the worker tells it now, summed over the series that have these labels."""
-        text = httpx.get(f"{self.system.worker_metrics_url}/metrics", timeout=10).text
-        total = 0.0
-        for line in text.splitlines():
-            match = re.fullmatch(rf"{name}\{{(.*)\}} (\S+)", line)
-            if match and labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', match[1])).items():
-                total += float(match[2])
-        return total
+        return metric_value(self.system, name, **labels)
+
+
+def metric_value(system: System, name: str, **labels: str) -> float:
+    """Return a metric of the worker, summed over the series that have these labels."""
+    text = httpx.get(f"{system.worker_metrics_url}/metrics", timeout=10).text
+    total = 0.0
+    for line in text.splitlines():
+        match = re.fullmatch(rf"{name}\{{(.*)\}} (\S+)", line)
+        if match and labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', match[1])).items():
+            total += float(match[2])
+    return total
 
 
 @contextmanager

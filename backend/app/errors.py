@@ -83,10 +83,10 @@ def set_own_packages(names: Collection[str]) -> None:
     _own_packages.update(names)
 
 
-def fingerprint(error: BaseException) -> str:
+def fingerprint(error: BaseException, own_packages: Collection[str] = _own_packages) -> str:
     """Return 16 hex digits that are the same whenever the same code fails the same way.
 
-    Made of the exception's type and the functions of our own packages on its way, without file paths, line numbers or
+    Made of the exception's type and the functions of `own_packages` on its way, without file paths, line numbers or
     the message, so that a shifted line, another host or other input changes nothing. The chain of causes counts too.
     """
     parts: list[str] = []
@@ -95,16 +95,16 @@ def fingerprint(error: BaseException) -> str:
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         parts.append(f"{type(link).__module__}.{type(link).__qualname__}")
-        parts.extend(_own_frames(link.__traceback__))
+        parts.extend(_own_frames(link.__traceback__, own_packages))
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _own_frames(traceback: TracebackType | None) -> list[str]:
+def _own_frames(traceback: TracebackType | None, own_packages: Collection[str]) -> list[str]:
     frames = []
     while traceback is not None:
         module = str(traceback.tb_frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] in _own_packages:
+        if module.partition(".")[0] in own_packages:
             frames.append(f"{module}:{traceback.tb_frame.f_code.co_qualname}")
         traceback = traceback.tb_next
     return frames

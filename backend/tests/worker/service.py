@@ -24,7 +24,7 @@ FORMER_KEY = "the key of last year and long enough to be one"
 # What minutes are in production, a test has seconds for.
 _SHORT = {
     "TEST_BEAT_S": "1",
-    "SYNC_RETRY_S": "0.1",
+    "SYNC_RETRY_S": "0.5",
     "JOB_LOST_AFTER_S": "2",
     "ALLOW_PRIVATE_ADDRESSES": "true",
     "SYNC_INTERVAL_S": "86400",

@@ -80,6 +80,19 @@ def test_requests_make_no_series(watched: MonitoredSystem) -> None:
     assert labels == {"datname", "state", "server"}
 
 
+def test_an_exporters_own_series_for_each_request_are_dropped() -> None:
+    """Should it not take our query in place of its own, one alert tells; else Prometheus would fill up."""
+    config = yaml.safe_load((checkout() / "monitoring" / "prometheus.yml").read_text())
+    [job] = [each for each in config["scrape_configs"] if each["job_name"] == "postgres"]
+    [rule] = job["metric_relabel_configs"]
+    assert (rule["action"], rule["source_labels"]) == ("drop", ["__name__", "application_name", "backend_type"])
+    dropped = re.compile(rule["regex"])
+    assert dropped.fullmatch("pg_stat_activity_count;id-of-a-request;client backend")
+    assert dropped.fullmatch("pg_stat_activity_max_tx_duration;;client backend")
+    assert not dropped.fullmatch("pg_stat_activity_count;;")
+    assert not dropped.fullmatch("pg_stat_replication_pg_wal_lsn_diff;standby;")
+
+
 def test_no_query_of_ours_fails(watched: MonitoredSystem) -> None:
     """The old exporter leaves out what fails, and answers 200."""
     lines = _scrape(watched)

@@ -167,7 +167,7 @@ def test_the_layer_may_take_a_millisecond_of_one_request_in_a_thousand(tmp_path,
 @pytest.mark.parametrize(("worst", "status"), [(9, Status.PASS), (10, Status.FAIL), (19, Status.FAIL)])
 def test_the_fullest_pool_at_its_worst_moment_counts(tmp_path, worst, status):
     """One minute, of one service of two, in two days."""
-    moment = (RELEASED + timedelta(hours=30)).timestamp()
+    moment = (RELEASED + timedelta(hours=30, minutes=7)).timestamp()
     taken = [(at, worst if at == moment else 1) for at, _ in constant(1, RELEASED, RELEASED + TWO_DAYS)]
     name, most = "commandcenter_db_pool_connections", "commandcenter_db_pool_max_connections"
     past = {

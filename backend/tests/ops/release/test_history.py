@@ -111,6 +111,16 @@ def test_a_gap_loses_no_request(tmp_path):
     assert found[1].left_out.startswith("up 5")
 
 
+def test_a_gap_at_the_beginning_loses_no_request(tmp_path):
+    """What came in it is counted where it was seen first."""
+    gap = (START - timedelta(minutes=10)).timestamp(), (START + timedelta(minutes=5)).timestamp()
+    past = {
+        name: [(at, value) for at, value in samples if not gap[0] < at < gap[1]]
+        for name, samples in {**up(), **traffic()}.items()
+    }
+    assert [hour.n for hour in read(tmp_path, past)] == [700, 600, 600]
+
+
 def test_an_hour_of_a_service_that_was_down_is_left_out(tmp_path):
     """Under 90 %; five minutes don't matter."""
 

@@ -1,9 +1,11 @@
 """The journal: what a crash leaves, what a hand changes, what it never holds."""
 
+import hashlib
 import json
 import secrets
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -93,12 +95,23 @@ def test_a_line_that_is_missing_doubled_or_moved_is_detected(folders, some, data
             read(b"".join(wrong), "r1")
 
 
+def test_a_line_that_was_written_anew_is_detected(tmp_path):
+    """Who changes a line and works out its hash, too, must change all that follow."""
+    journal = written(tmp_path, [("failed", "migrate", {}), ("done", "start", {})])
+    first, second = journal.path.read_bytes().splitlines(keepends=True)
+    body = first.rpartition(b',"hash"')[0].replace(b'"failed"', b'"done"')
+    forged = body + b',"hash":"' + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
+    with pytest.raises(StackError, match=r"line 2 .* does not follow"):
+        read(forged + second, "r1")
+
+
 def test_a_journal_fits_its_own_release_only(tmp_path):
     """A folder that was copied must not speak for another release."""
     journal = written(tmp_path, [("done", "backup", {})])
     with pytest.raises(StackError, match="line 1"):
         Journal(tmp_path, "r2")
     assert journal.head != Journal(tmp_path / "other", "r1").head
+    assert Journal(tmp_path / "a", "r1").head != Journal(tmp_path / "b", "r2").head
 
 
 def test_an_intent_without_an_end_asks_reality(tmp_path):
@@ -144,22 +157,48 @@ def test_each_line_says_who_when_and_on_what(tmp_path):
     assert (tmp_path / FILE).stat().st_mode & 0o077 == 0
 
 
-def test_two_writers_lose_no_line(tmp_path):
+def test_what_another_wrote_meanwhile_is_followed_on(tmp_path):
     """A watch by a timer and a person at the keyboard write to one journal."""
+    first, second = Journal(tmp_path, "r1"), Journal(tmp_path, "r1")
+    for number in range(3):
+        first.append("verdict", "a", evidence={"number": number})
+        second.append("verdict", "b", evidence={"number": number})
+    assert Journal(tmp_path, "r1").entries == second.entries
+    assert [entry.step for entry in second.entries] == ["a", "b"] * 3
+
+
+def test_two_writers_at_once_lose_no_line(tmp_path):
+    """Neither waits for the other to finish."""
     script = (
         "import sys, pathlib; from ops.release.journal import Journal\n"
         "journal = Journal(pathlib.Path(sys.argv[1]), 'r1')\n"
-        "for number in range(40): journal.append('verdict', sys.argv[2], evidence={'number': number})"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "for number in range(100): journal.append('verdict', sys.argv[2], evidence={'number': number})"
     )
-    writers = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), name], cwd=Path(__file__).parents[3])
-        for name in ("a", "b")
-    ]
-    assert [each.wait() for each in writers] == [0, 0]
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", script, str(tmp_path), name],
+                    cwd=Path(__file__).parents[3],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                )
+            )
+            for name in ("a", "b")
+        ]
+        for writer in writers:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"ready\n"
+        for writer in writers:
+            assert writer.stdin is not None
+            writer.stdin.write(b"\n")
+            writer.stdin.flush()
+        assert [writer.wait() for writer in writers] == [0, 0]
     verdicts = Journal(tmp_path, "r1").state().verdicts
     assert {name: [each.evidence["number"] for each in found] for name, found in verdicts.items()} == {
-        "a": list(range(40)),
-        "b": list(range(40)),
+        "a": list(range(100)),
+        "b": list(range(100)),
     }
 
 

@@ -132,6 +132,7 @@ def steady(n: float, k: float, baseline_n: float, baseline_k: float, hours: int 
         (steady(100, 5, 100, 1), Verdict.WORSE),
         (steady(100, 1, 100, 5), Verdict.BETTER),
         (steady(100, 3, 100, 1), Verdict.INCONCLUSIVE),
+        (steady(100, 1, 100, 3), Verdict.INCONCLUSIVE),
         (steady(100, 1, 100, 1, hours=23), Verdict.INSUFFICIENT),
         (steady(3, 0, 3, 0), Verdict.INSUFFICIENT),
         (steady(100, 0, 3, 0), Verdict.INSUFFICIENT),

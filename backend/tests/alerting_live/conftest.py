@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 import yaml
 
 from ops.stack import accounts
 from tests.alerting_live import faults, pace
-from tests.alerting_live.receiver import Receiver, listening
+from tests.alerting_live.receiver import Receiver, Told, listening
 from tests.git import make_repository
 from tests.monitoring_stack import MonitoredSystem, monitored_system
 from tests.services import postgres_server, redis_server
@@ -22,7 +23,7 @@ from tests.traffic import broken_table
 
 # A restart takes as long as it takes, whatever the clock of the rules.
 RESTARTS: Final = ("CeleryWorkerDown", "ScrapeTargetDown")
-QUIET_S: Final = 20.0
+QUIET_S: Final = 15.0
 BACKLOG: Final = 110
 API: Final = ("HighErrorRate", "SlowAPIResponses", "SlowDatabaseQueries", "DatabasePoolExhausted")
 HUNG: Final = ("CeleryQueueBacklog", "CeleryCanaryLate")
@@ -38,6 +39,8 @@ class Play:
     watched: MonitoredSystem
     receiver: Receiver
     quiet: set[str] = field(default_factory=set)
+    muted: set[str] = field(default_factory=set)
+    told_in_the_outage: list[Told] = field(default_factory=list)
     faults_at: dict[str, float] = field(default_factory=dict)
 
     def begins(self, *names: str) -> None:
@@ -160,6 +163,11 @@ def _slow_and_partly_broken(play: Play, stack: ExitStack) -> None:
     stack.enter_context(faults.requests_for(system, "/api/v1/jobs", threads=4))
 
 
+def _muted(watched: MonitoredSystem) -> set[str]:
+    alerts = httpx.get(f"{watched.alertmanager_url}/api/v2/alerts").json()
+    return {each["labels"]["alertname"] for each in alerts if each["status"]["inhibitedBy"]}
+
+
 def _database_and_worker_go_down(play: Play, postmaster: faults.Postmaster) -> None:
     system, receiver = play.watched.system, play.receiver
     names = ("HighErrorRateFast", "CeleryWorkerDown")
@@ -167,5 +175,11 @@ def _database_and_worker_go_down(play: Play, postmaster: faults.Postmaster) -> N
         play.begins(*names)
         with postmaster.stopped(), faults.killed_worker(system):
             receiver.wait_for(*names, "PostgresDown", within_s=60, since=play.faults_at["CeleryWorkerDown"])
+            # It takes the slower of the two alerts about errors a while to find out, too.
+            eventually(lambda: "HighErrorRate" in play.watched.firing(), within_s=60, what="HighErrorRate")
+            play.muted = eventually(lambda: _muted(play.watched), within_s=10, what="an alert that is muted")
+            play.told_in_the_outage = [
+                told for told in receiver.people if told.at > play.faults_at["HighErrorRateFast"]
+            ]
         system.wait_until_ready()
         receiver.wait_for_end_of(*receiver.names(), within_s=60)

@@ -28,7 +28,12 @@ PACKAGES: Final = {
     "prometheus-node-exporter": ("prometheus-node-exporter", "node_exporter"),
 }
 # What only tests and benches run.
-FOR_TESTS: Final = {"pgbouncer": ("pgbouncer",), "wrk": ("wrk",)}
+FOR_TESTS: Final = {
+    "pgbouncer": ("pgbouncer",),
+    "wrk": ("wrk",),
+    "e2fsprogs": ("mkfs.ext4",),
+    "mount": ("mount",),
+}
 _REFUSE_STARTS: Final = "#!/bin/sh\n# Made by CommandCenter while it installs packages; gone right after.\nexit 101\n"
 _UNIT_FOLDERS: Final = ("etc/systemd/system", "lib/systemd/system", "usr/lib/systemd/system")
 

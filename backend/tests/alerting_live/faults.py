@@ -16,6 +16,7 @@ import httpx
 import psutil
 import psycopg
 
+from ops.stack import programs
 from tests.monitoring_stack import MonitoredSystem, Watcher
 from tests.services import PostgresServer
 from tests.system import System
@@ -198,5 +199,7 @@ def filled(mounted: Path) -> Iterator[None]:
         filler.unlink()
 
 
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+def _run(name: str, *arguments: str) -> None:
+    program = programs.find(name)
+    assert program, f"{name} is not installed"
+    subprocess.run([program, *arguments], check=True, capture_output=True)

@@ -5,7 +5,8 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,13 @@ from ops.release import baseline, history
 from ops.release.gates import GATES, Ground, Result, Status, evaluate
 from ops.release.journal import Journal
 from ops.release.loading import load
-from ops.release.prometheus import Failed, Prometheus
+from ops.release.prometheus import Failed, Prometheus, Value
 from ops.stack.errors import StackError
 from ops.stack.layout import checkout
 from ops.stack.ports import free_port
 from tests.backfill import Past, prometheus_with
 from tests.release_history import RELEASED, WEEK, constant, counted, overhead, requests, series, service
+from tests.system import eventually
 
 DASHBOARDS = checkout() / "monitoring" / "grafana" / "dashboards"
 TWO_DAYS = timedelta(hours=48)
@@ -264,3 +266,26 @@ def test_a_baseline_is_kept_and_cannot_be_exchanged(worlds, tmp_path):
     path.write_text(path.read_text().replace('"k": 1', '"k": 9', 1))
     with pytest.raises(StackError, match="changed"):
         baseline.load(tmp_path, journal)
+
+
+def test_what_gates_ask_for_is_there_in_the_real_system(lived):
+    """A metric or label that is renamed must not make a gate blind."""
+    with Prometheus(lived.prometheus_url) as client:
+
+        def has_values(gate: str) -> bool:
+            now = datetime.now(UTC)
+            found = GATES[gate](Ground(client, [], now - timedelta(minutes=5), now))
+            answers = [client.instant(query) for query in found.queries]
+            return found.status is not Status.NO_VALUE and all(isinstance(each, Value) for each in answers)
+
+        # The pool is looked at every 15 seconds.
+        for gate in ("overhead", "pool"):
+            eventually(partial(has_values, gate), within_s=40, what=f"values for {gate}")
+        requested = client.vector(history.REQUESTS)
+        up = client.vector(history.UP)
+        assert isinstance(requested, list)
+        assert isinstance(up, list)
+        assert {each.labels["status"][0] for each in requested} >= {"2", "4", "5"}
+        # Births are told by the instance that was up before.
+        assert {each.labels["instance"] for each in requested} == {each.labels["instance"] for each in up}
+        assert client.vector('ALERTS{alertstate="firing",alertname="Watchdog"}')

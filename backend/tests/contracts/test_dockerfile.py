@@ -70,7 +70,9 @@ def test_it_tells_what_it_is() -> None:
     # Arguments end the cache: what comes behind is made anew for every commit.
     assert "RUN" not in STAGES[1].partition("ARG ")[2]
     compose = yaml.safe_load((BACKEND.parent / "docker-compose.prod.yml").read_text())
-    assert set(compose["x-app"]["build"]["args"]) == set(re.findall(r"^ARG (\w+)", STAGES[1], flags=re.MULTILINE))
+    assert set(compose["services"]["migrate"]["build"]["args"]) == set(
+        re.findall(r"^ARG (\w+)", STAGES[1], flags=re.MULTILINE)
+    )
 
 
 def test_the_context_holds_what_is_copied_and_no_more() -> None:

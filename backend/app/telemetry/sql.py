@@ -5,16 +5,16 @@ Two tiers. A bounded comment (route or task name) leads every statement. The ID 
 PostgreSQL shows it in pg_stat_activity, in its log (%a) and in auto_explain's plans.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import asyncpg
 import psycopg
-from psycopg.pq import TransactionStatus
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.engine import ExceptionContext, ExecutionContext
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import ExecutionContext
+from sqlalchemy.pool import PoolProxiedConnection
 
 from app.correlation import Correlation, current, is_valid_id
 from app.telemetry.route import route_template
@@ -23,8 +23,6 @@ from app.utils.metrics import DB_QUERY_DURATION, hook_failed
 
 Mode = Literal["transaction", "statement", "off"]
 
-_STARTED: Final = "commandcenter_started"
-_UNNAMED: Final = "commandcenter_unnamed"
 _OPERATIONS: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "COPY"})
 _DURATION: Final = {name: DB_QUERY_DURATION.labels(name) for name in (*_OPERATIONS, "OTHER")}
 # Route templates and task names; a bug that makes them unbounded must not fill the memory.
@@ -64,7 +62,10 @@ def set_application_name(separator: str = ";") -> str:
 
 
 class SqlAttribution:
-    """Hooks for one engine.
+    """Attribution and timing of one engine.
+
+    It stands in for methods of the engine's dialect: an event before and one after each statement would cost more than
+    all that is done there.
 
     Args:
         mode: `transaction`: comment and application_name. `statement`: the ID in every comment too, for a platform
@@ -77,64 +78,69 @@ class SqlAttribution:
         self._mode = mode
         self._driver = driver
         self._tags = {"application": application, "db_driver": driver}
-        self._comments: dict[tuple[str, str | None], str] = {}
+        self._comments: dict[tuple[str, str | None, bool], str] = {}
 
     def install(self, engine: Engine) -> None:
-        """Listen to `engine` (of an async engine: its `sync_engine`)."""
-        event.listen(engine, "before_cursor_execute", self._before_execute, retval=True)
-        event.listen(engine, "after_cursor_execute", self._after_execute)
-        event.listen(engine, "handle_error", self._on_error)
+        """Watch `engine` (of an async engine: its `sync_engine`)."""
+        dialect = engine.dialect
+        # %-style drivers read %2F as a placeholder, and take its doubling away, where there may be placeholders.
+        doubled = self._driver == "psycopg"
+        instead: dict[str, Callable[..., None]] = {
+            "do_execute": self._watched(dialect.do_execute, doubled=doubled),
+            "do_executemany": self._watched(dialect.do_executemany, doubled=doubled),
+            "do_execute_no_params": self._watched(dialect.do_execute_no_params, doubled=False),
+        }
         if self._driver == "psycopg" and self._mode != "off":
-            event.listen(engine, "begin", self._begin_psycopg)
-            event.listen(engine, "begin_twophase", self._begin_two_phase)
+            instead["do_begin"] = _naming(dialect.do_begin, _begin_named)
+            instead["do_begin_twophase"] = _naming(dialect.do_begin_twophase, _name_two_phase)
+        for name, method in instead.items():
+            setattr(dialect, name, method)
 
-    # --- attribution
-
-    def _before_execute(
-        self,
-        connection: Connection,
-        _cursor: Any,
-        statement: str,
-        parameters: Any,
-        context: ExecutionContext | None,
-        _executemany: bool,
-    ) -> tuple[str, Any]:
-        entered = perf_counter()
-        correlation = current()
-        try:
+    def _watched(self, execute: Callable[..., None], *, doubled: bool) -> Callable[..., None]:
+        def watched(cursor: Any, statement: str, *rest: Any) -> None:
+            correlation = current()
+            text = statement
             if correlation is not None and self._mode != "off":
-                if self._driver == "psycopg" and connection.info.pop(_UNNAMED, False):
-                    _name_transaction(connection)
-                if "/*" not in statement:
-                    comment = self._comment(correlation, connection)
-                    if self._driver == "psycopg" and not parameters and context is not None and context.no_parameters:
-                        # Nobody looks for placeholders then, and nobody takes the doubling away.
-                        comment = comment.replace("%%", "%")
-                    statement = comment + statement
+                entered = perf_counter()
+                text = self.attributed(statement, correlation, rest[-1], doubled=doubled)
+                started = perf_counter()
+                correlation.overhead_s += started - entered
+            else:
+                started = perf_counter()
+            rows = None
+            try:
+                execute(cursor, text, *rest)
+                rows = cursor.rowcount
+            finally:
+                _note(statement, started, rows, correlation)
+
+        return watched
+
+    def attributed(
+        self, statement: str, correlation: Correlation, context: ExecutionContext | None, *, doubled: bool
+    ) -> str:
+        """Return `statement` behind the comment of whoever is at work; as it was where it has a comment already."""
+        try:
+            if "/*" in statement:
+                return statement
+            name = correlation.name
+            if name is None:
+                # The route is known only once it was matched, inside the application; from then on it stays.
+                name = correlation.name = route_template(correlation.scope or {})
+            if self._mode == "statement" or _is_autocommit(context):
+                return self._render(correlation, name, correlation.request_id, doubled=doubled) + statement
+            key = (correlation.kind, name, doubled)
+            comment = self._comments.get(key)
+            if comment is None:
+                comment = self._render(correlation, name, None, doubled=doubled)
+                if len(self._comments) < _CACHE_LIMIT:
+                    self._comments[key] = comment
         except Exception:  # noqa: BLE001 - an unattributed statement is better than none
             hook_failed("sql_comment")
-        started = perf_counter()
-        connection.info[_STARTED] = started
-        if correlation is not None:
-            correlation.overhead_s += started - entered
-        return statement, parameters
+            return statement
+        return comment + statement
 
-    def _comment(self, correlation: Correlation, connection: Connection) -> str:
-        name = correlation.name
-        if name is None:
-            # The route is known only once it was matched, inside the application; from then on it stays.
-            name = correlation.name = route_template(correlation.scope or {})
-        if self._mode == "statement" or _is_autocommit(connection):
-            return self._render(correlation, name, correlation.request_id)
-        key = (correlation.kind, name)
-        comment = self._comments.get(key)
-        if comment is None:
-            comment = self._render(correlation, name, None)
-            if len(self._comments) < _CACHE_LIMIT:
-                self._comments[key] = comment
-        return comment
-
-    def _render(self, correlation: Correlation, name: str | None, request_id: str | None) -> str:
+    def _render(self, correlation: Correlation, name: str | None, request_id: str | None, *, doubled: bool) -> str:
         tags = dict(self._tags)
         if correlation.kind == "http":
             tags |= {"framework": "fastapi", "route": name or ""}
@@ -143,75 +149,40 @@ class SqlAttribution:
         if request_id:
             tags["request_id"] = request_id
         comment = sql_comment(tags)
-        # %-style drivers read %2F as a placeholder.
-        return (comment.replace("%", "%%") if self._driver == "psycopg" else comment) + " "
+        return (comment.replace("%", "%%") if doubled else comment) + " "
 
-    @staticmethod
-    def _begin_psycopg(connection: Connection) -> None:
-        """Open the transaction ourselves, ID included; psycopg sees that it is open and sends no BEGIN of its own."""
+
+# --- psycopg's transactions
+
+
+def _naming(begin: Callable[..., None], name: Callable[..., None]) -> Callable[..., None]:
+    """Return `begin`, followed by our own."""
+
+    def begin_and_name(connection: Any, *rest: Any) -> None:
+        begin(connection, *rest)
         try:
-            raw = connection.connection.dbapi_connection
-            suffix = set_application_name()
-            if not suffix or not isinstance(raw, psycopg.Connection) or raw.autocommit:
-                return
-            # A failure leaves the connection idle, and psycopg begins as if we had not been here.
-            raw.pgconn.exec_((_begin_text(raw) + suffix).encode())
+            name(connection)
         except Exception:  # noqa: BLE001 - as above
             hook_failed("sql_begin")
 
-    @staticmethod
-    def _begin_two_phase(connection: Connection, _xid: Any) -> None:
-        """Have the first statement name the transaction: psycopg wants to send this BEGIN itself, and bare."""
-        connection.info[_UNNAMED] = True
-
-    # --- time
-
-    def _after_execute(
-        self, connection: Connection, cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
-    ) -> None:
-        try:
-            self._observe(connection, statement, cursor.rowcount)
-        except Exception:  # noqa: BLE001 - the result is there already
-            hook_failed("sql_timing")
-
-    def _on_error(self, context: ExceptionContext) -> None:
-        try:
-            if context.connection is not None and context.statement:
-                self._observe(context.connection, context.statement)
-        except Exception:  # noqa: BLE001 - the error itself matters more
-            hook_failed("sql_timing")
-
-    @staticmethod
-    def _observe(connection: Connection, statement: str, rows: int | None = None) -> None:
-        started = connection.info.pop(_STARTED, None)
-        if started is None:
-            return
-        ended = perf_counter()
-        bare = without_comment(statement)
-        operation = bare[:6].rstrip().upper()
-        _DURATION[operation if operation in _OPERATIONS else "OTHER"].observe(ended - started)
-        correlation = current()
-        if correlation is not None:
-            trail_of(correlation).add_statement(bare, ended - started, rows)
-            correlation.overhead_s += perf_counter() - ended
+    return begin_and_name
 
 
-def without_comment(statement: str) -> str:
-    """Return `statement` without the comment that leads it."""
-    if statement.startswith("/*"):
-        return statement.partition("*/")[2].lstrip()
-    return statement.lstrip()
+def _begin_named(connection: PoolProxiedConnection) -> None:
+    """Open the transaction ourselves, ID included; psycopg sees that it is open and sends no BEGIN of its own."""
+    raw = connection.dbapi_connection
+    suffix = set_application_name()
+    if not suffix or not isinstance(raw, psycopg.Connection) or raw.autocommit:
+        return
+    # A failure leaves the connection idle, and psycopg begins as if we had not been here.
+    raw.pgconn.exec_((_begin_text(raw) + suffix).encode())
 
 
-def _is_autocommit(connection: Connection) -> bool:
-    return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
-
-
-def _name_transaction(connection: Connection) -> None:
-    """Name a psycopg transaction that is open already, for one round trip."""
+def _name_two_phase(connection: Connection) -> None:
+    """Name a transaction that is open already, for one round trip: psycopg wants to send this BEGIN itself."""
     raw = connection.connection.dbapi_connection
     command = set_application_name(separator="")
-    if command and isinstance(raw, psycopg.Connection) and raw.pgconn.transaction_status == TransactionStatus.INTRANS:
+    if command and isinstance(raw, psycopg.Connection):
         raw.pgconn.exec_(command.encode())
 
 
@@ -225,3 +196,33 @@ def _begin_text(raw: "psycopg.Connection[Any]") -> str:
     if raw.deferrable is not None:
         parts.append("DEFERRABLE" if raw.deferrable else "NOT DEFERRABLE")
     return " ".join(parts)
+
+
+# --- time
+
+
+def _note(statement: str, started: float, rows: int | None, correlation: Correlation | None) -> None:
+    """Time a statement that has ended, well or not."""
+    ended = perf_counter()
+    try:
+        duration = _DURATION.get(statement[:6])
+        if duration is None:
+            statement = without_comment(statement)
+            duration = _DURATION.get(statement[:6].rstrip().upper(), _DURATION["OTHER"])
+        duration.observe(ended - started)
+        if correlation is not None:
+            trail_of(correlation).add_statement(statement, ended - started, rows)
+            correlation.overhead_s += perf_counter() - ended
+    except Exception:  # noqa: BLE001 - the result is there already
+        hook_failed("sql_timing")
+
+
+def without_comment(statement: str) -> str:
+    """Return `statement` without the comment that leads it."""
+    if statement.startswith("/*"):
+        return statement.partition("*/")[2].lstrip()
+    return statement.lstrip()
+
+
+def _is_autocommit(context: ExecutionContext | None) -> bool:
+    return context is not None and context.execution_options.get("isolation_level") == "AUTOCOMMIT"

@@ -59,13 +59,9 @@ def as_postgresql_gets_it(driver: Driver, statement: str) -> str:
 
 def sent(driver: Driver, mode: Mode, correlation: Correlation, statement: str, *, autocommit: bool = False) -> str:
     """Return what our hook makes of a statement."""
-    level = {"isolation_level": "AUTOCOMMIT"} if autocommit else {}
-    connection: Any = SimpleNamespace(info={}, get_execution_options=lambda: level)
+    context: Any = SimpleNamespace(execution_options={"isolation_level": "AUTOCOMMIT"} if autocommit else {})
     attribution = SqlAttribution(mode=mode, application="test", driver=driver)
-    with bind(correlation):
-        text, parameters = attribution._before_execute(connection, None, statement, None, None, False)
-    assert parameters is None
-    return text
+    return attribution.attributed(statement, correlation, context, doubled=driver == "psycopg")
 
 
 def at_work(request_id: str, name: str | None, kind: str) -> Correlation:

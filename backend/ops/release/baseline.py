@@ -75,7 +75,7 @@ def _has_hours(hours: Sequence[Hour] | Failed) -> Result:
 def _has_partners(hours: Sequence[Hour] | Failed, until: datetime) -> Result:
     """Tell how many of the hours to come can be paired."""
     known = set() if isinstance(hours, Failed) else {hour.of_week for hour in hours if hour.counts}
-    first, _ = history.full_hours(until, until)
+    first = history.hour_after(until)
     coming = [Hour(first + timedelta(hours=number), 0, 0, 1, "").of_week for number in range(_WATCHED_HOURS)]
     paired = sum(each in known for each in coming)
     return Result(

@@ -20,6 +20,7 @@ UP: Final = 'last_over_time(up{service="api"}[2m])'
 STEP_S: Final = 60
 HOUR_S: Final = 3600
 MIN_UP: Final = 0.9
+_DOWN: Final = f"up under {MIN_UP:.0%} of the time"
 _DAY_S: Final = 24 * HOUR_S
 # Steps in a journal that leave the service alone; all others belong to a deployment.
 _HARMLESS: Final = ("baseline", "verify", "watch", "signoff", "alerts")
@@ -63,12 +64,15 @@ class Pairing:
     without_partner: Sequence[Hour]
 
 
-def full_hours(start: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """Return the first full hour's start and the last one's end between two times, in UTC."""
-    first = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    if first < start:
-        first += timedelta(hours=1)
-    return first, max(first, end.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+def hour_before(moment: datetime) -> datetime:
+    """Return the last full hour (UTC) that is not after `moment`."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def hour_after(moment: datetime) -> datetime:
+    """Return the first full hour (UTC) that is not before `moment`."""
+    hour = hour_before(moment)
+    return hour if hour == moment else hour + timedelta(hours=1)
 
 
 def hours(prometheus: Prometheus, start: datetime, end: datetime, windows: Iterable[Window]) -> list[Hour] | Failed:
@@ -80,9 +84,9 @@ def hours(prometheus: Prometheus, start: datetime, end: datetime, windows: Itera
         end: the last full hour until here.
         windows: deployments and drills; an hour that touches one is left out.
     """
-    first, last = full_hours(start, end)
+    first, last = hour_after(start), hour_before(end)
     count = round((last - first).total_seconds() / HOUR_S)
-    if count == 0:
+    if count <= 0:
         return []
     # An hour more in front: what was there already is not new.
     begin, finish = first.timestamp() - HOUR_S, last.timestamp()
@@ -124,7 +128,7 @@ def _left_out(begins: datetime, windows: Iterable[Window], up: float, *, is_meas
         if window.start < ends and window.end >= begins:
             return window.why
     if up < MIN_UP:
-        return f"up {up:.0%} of the time"
+        return _DOWN
     return "" if is_measured else "nothing measured"
 
 

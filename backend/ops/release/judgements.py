@@ -81,7 +81,8 @@ def _not_yet_released(target: Target) -> str:
 
 def _take_baseline(work: Work, prometheus: Prometheus, span: timedelta, reasons: Mapping[str, str]) -> list[Result]:
     now = datetime.now(UTC)
-    since, until = history.full_hours(now - span, now)
+    until = history.hour_before(now)
+    since = until - span
     windows = history.windows_of(work.target.releases.journals(), now)
     inputs = {"since": since, "until": until}
     work.journal.append("intent", before.STEP, inputs=inputs)

@@ -139,7 +139,7 @@ class Watch:
         self._pause = pause
         # The deployment's own hour is not judged.
         self._released_at = released_at(journal)
-        self.since = history.full_hours(self._released_at, self._released_at)[0]
+        self.since = history.hour_after(self._released_at)
 
     def look(self, now: datetime) -> Look:
         """Look once: health first, then what is due, then whether it is worse."""
@@ -210,7 +210,7 @@ class Watch:
         """Say how it stands at the last full hour, and roll back if it was worse at the one before, too."""
         missing = self._missing()
         next_at = self.since + missing[0] + _SETTLE if missing else None
-        _, last = history.full_hours(self.since, max(self.since, now - _SETTLE))
+        last = history.hour_before(now - _SETTLE)
         if last <= self.since:
             return Look("waiting", "no full hour is over yet", made, next_at)
         found = self._judge(last)

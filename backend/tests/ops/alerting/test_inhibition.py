@@ -1,17 +1,12 @@
 """Which alert mutes which, by a real Alertmanager with the configuration that the stack would give it."""
 
-import subprocess
-import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import httpx
 import pytest
 
-from ops.stack import accounts, parts
-from ops.stack.layout import Layout, checkout
-from ops.stack.ports import free_port
 from ops.stack.settings import Settings
+from tests.alertmanager import running_alertmanager, send_alerts
 from tests.system import eventually
 
 Alert = dict[str, str]
@@ -32,37 +27,16 @@ BYSTANDERS = (ERRORS, SLOW, POOL, BACKLOG, CANARY, FAILURES, DATABASE, NODE_DOWN
 
 
 @pytest.fixture
-def alertmanager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def alertmanager(settings: Settings) -> Iterator[str]:
     """URL of an Alertmanager with no alert in it."""
-    monkeypatch.setattr(accounts, "ensure", lambda: None)
-    layout = Layout(checkout(), tmp_path / "data")
-    layout.make()
-    settings = Settings.load(layout, {"ALERTMANAGER_PORT": str(free_port())})
-    stack = parts.Stack(settings, parts.cluster(settings), ("alertmanager",), ())
-    [program] = parts.build(stack)
-    url = f"http://127.0.0.1:{settings.port('ALERTMANAGER_PORT')}"
-    with (tmp_path / "alertmanager.log").open("wb") as log:
-        process = subprocess.Popen(program.command, cwd=program.directory, stdout=log, stderr=log)
-        try:
-            eventually(lambda: _is_ready(url), what="Alertmanager")
-            yield url
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/-/ready").status_code == 200
-    except httpx.TransportError:
-        return False
+    with running_alertmanager(settings) as url:
+        yield url
 
 
 def _muted(url: str, targets: Sequence[Alert], source: Alert, stage: str) -> list[str]:
     """Return the names of those live alerts that are muted while `source` fires in that stage."""
-    starts = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     sent = [{**source, "stage": stage}, *({**alert, "stage": "live"} for alert in targets)]
-    httpx.post(f"{url}/api/v2/alerts", json=[{"labels": each, "startsAt": starts} for each in sent]).raise_for_status()
+    send_alerts(url, [{"labels": each} for each in sent])
 
     def all_processed() -> list[str] | None:
         found = httpx.get(f"{url}/api/v2/alerts").json()

@@ -72,6 +72,8 @@ def _receivers_of(labels: str) -> list[str]:
         ("alertname=PostgresDown severity=critical service=postgres stage=live", ["backend-copy", "critical"]),
         ("alertname=SlowAPIResponses severity=warning service=api stage=live", ["backend-copy", "warning"]),
         ("alertname=ScrapeTargetDown severity=warning service=node stage=live", ["backend-copy", "warning"]),
+        ("alertname=ScrapeTargetDown severity=warning service=api stage=live", ["backend-copy", "critical"]),
+        ("alertname=ScrapeTargetDown severity=warning service=api stage=shadow", ["shadow"]),
         # A severity that nobody thought of, and a stage that was lost: people hear of it.
         ("alertname=New severity=odd stage=live", ["backend-copy", "warning"]),
         ("alertname=New severity=critical", ["backend-copy", "critical"]),

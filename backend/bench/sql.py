@@ -23,9 +23,9 @@ from app.correlation import Correlation, bind
 from app.database import make_async_engine, make_sync_engine
 from tests.services import create_database, postgres_server
 
-ROUNDS: Final = 300
-REQUESTS: Final = 2
-MANY: Final = 500
+ROUNDS: Final = 500
+REQUESTS: Final = 1
+MANY: Final = 5000
 GOAL: Final = 1.05
 # One connection, so that what it keeps is counted.
 POOL: Final = {"pool_size": 1, "max_overflow": 0}

@@ -9,6 +9,7 @@ from sqlalchemy import AsyncAdaptedQueuePool, QueuePool
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection
 
+from app.telemetry.lots import observe_later
 from app.telemetry.publisher import add_source, keep_publishing
 from app.telemetry.trail import note
 from app.utils.metrics import (
@@ -31,7 +32,7 @@ def _timed(connect: Callable[[], PoolProxiedConnection]) -> PoolProxiedConnectio
         raise
     finally:
         waited_s = perf_counter() - started
-        DB_POOL_WAIT.observe(waited_s)
+        observe_later(DB_POOL_WAIT, waited_s)
         if waited_s > _WORTH_A_STEP_S:
             note("wait", "a database connection", waited_s)
 

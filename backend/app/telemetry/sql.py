@@ -5,7 +5,7 @@ Two tiers. A bounded comment (route or task name) leads every statement. The ID 
 PostgreSQL shows it in pg_stat_activity, in its log (%a) and in auto_explain's plans.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from time import perf_counter
 from typing import Any, Final, Literal
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.pool import PoolProxiedConnection
 
 from app.correlation import Correlation, current, is_valid_id
+from app.telemetry.lots import observe_later
 from app.telemetry.route import route_template
 from app.telemetry.trail import trail_of
 from app.utils.metrics import DB_QUERY_DURATION, hook_failed
@@ -43,11 +44,11 @@ def sql_comment(tags: Mapping[str, str]) -> str:
 class AttributedConnection(asyncpg.Connection):
     """An asyncpg connection whose transactions bear the ID. Hand it in as `connection_class`."""
 
-    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
+    def execute(self, query: str, *args: Any, timeout: float | None = None) -> Coroutine[Any, Any, str]:
         """Run `query`; a BEGIN takes the ID along in the same message."""
         if not args and query.startswith("BEGIN"):
             query += set_application_name(separator="")
-        return str(await super().execute(query, *args, timeout=timeout))
+        return super().execute(query, *args, timeout=timeout)
 
 
 def set_application_name(separator: str = ";") -> str:
@@ -209,7 +210,7 @@ def _note(statement: str, started: float, rows: int | None, correlation: Correla
         if duration is None:
             statement = without_comment(statement)
             duration = _DURATION.get(statement[:6].rstrip().upper(), _DURATION["OTHER"])
-        duration.observe(ended - started)
+        observe_later(duration, ended - started)
         if correlation is not None:
             trail_of(correlation).add_statement(statement, ended - started, rows)
             correlation.overhead_s += perf_counter() - ended

@@ -145,7 +145,8 @@ def _of_selector(node: VectorSelector) -> Iterator[tuple[str, str]]:
 
 
 def _opposite(operator: MatchOp) -> MatchOp:
-    return next(opposite for each, opposite in _OPPOSITES if each == operator)
+    opposite: MatchOp = next(opposite for each, opposite in _OPPOSITES if each == operator)
+    return opposite
 
 
 _KINDS: Final[dict[type[Expr], Callable[[Any], Iterator[tuple[str, str]]]]] = {

@@ -68,7 +68,8 @@ class Result:
 
     def finding(self) -> Finding:
         """Return it as a line to show."""
-        shown = self.value if self.passes else f"{self.status}: {self.value}"
+        says_so = self.passes or self.value.startswith(self.status)
+        shown = self.value if says_so else f"{self.status}: {self.value}"
         verdict = _FINDINGS.get(self.status, "inconclusive")
         return Finding(f"{self.gate} ({self.about})", verdict, shown, self.bound, "" if self.passes else self.advice)
 
@@ -126,9 +127,7 @@ def error_ratio(ground: Ground) -> Result:
     status = _STATUS[judged.of.verdict]
     if judged.of.verdict.passes and judged.of.wants_word:
         status = Status.WANTS_A_WORD
-    return Result(
-        "error-ratio", about, status, in_words(judged.of), bound, advice(judged.of), queries, judged.as_json()
-    )
+    return Result("error-ratio", about, status, in_words(judged.of), bound, advice(judged), queries, judged.as_json())
 
 
 _STATUS: Final = {

@@ -90,14 +90,16 @@ def _take_baseline(work: Work, prometheus: Prometheus, span: timedelta, reasons:
     kept = [] if isinstance(hours, Failed) else hours
     ground = Ground(prometheus, kept, since, now, windows, _loads(work.target))
     results = before.check(ground, hours)
-    for name, reason in reasons.items():
-        work.journal.append("approval", f"baseline {name}", evidence={"reason": reason})
-    missing = [result.gate for result in results if not result.passes and result.gate not in reasons]
+    without = [result.gate for result in results if not result.passes]
+    for name in without:
+        if name in reasons:
+            work.journal.append("approval", f"baseline {name}", evidence={"reason": reasons[name]})
+    missing = [name for name in without if name not in reasons]
     if missing:
         work.journal.append("failed", before.STEP, inputs=inputs, evidence={"without_value": missing})
     else:
         digest = before.save(before.Baseline(since, until, prometheus.url, kept), results, work.folder)
-        evidence = {"sha256": digest, "hours": sum(hour.counts for hour in kept), "without": sorted(reasons)}
+        evidence = {"sha256": digest, "hours": sum(hour.counts for hour in kept), "without": without}
         work.journal.append("done", before.STEP, inputs=inputs, evidence=evidence)
     return results
 
@@ -197,7 +199,7 @@ def signoff(
         console.print(f"\n[green]Release {escape(made.release)} is signed off.[/]")
     else:
         names = ", ".join(each.gate for each in made.open_gates)
-        console.print(f"\n[red]Release {escape(made.release)} is not signed off[/]: {escape(names)}")
+        console.print(f"\n[red]Release {escape(made.release)} is not signed off[/]: {escape(names)}", soft_wrap=True)
     console.print(f"Report: {work.folder / report.MARKDOWN}", soft_wrap=True)
     if as_json:
         typer.echo(made.as_json(), nl=False)

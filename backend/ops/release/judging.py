@@ -8,7 +8,7 @@ from typing import Any
 from ops.release import history
 from ops.release.history import Hour, Window
 from ops.release.prometheus import Failed, Prometheus
-from ops.release.statistics import Judgement, Verdict, judge
+from ops.release.statistics import MIN_HOURS, Judgement, Verdict, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,26 @@ def in_words(judged: Judgement) -> str:
     return text
 
 
-def advice(judged: Judgement) -> str:
+def advice(found: Judged) -> str:
     """Return what to do with a judgement that did not pass."""
+    judged = found.of
     if judged.verdict is Verdict.WORSE or judged.is_already_worse:
         return "Look what fails (commandcenter errors); go back: commandcenter release rollback quick --yes"
     if judged.wants_word:
         return (
             "Errors rose by more than half. Look at them: commandcenter errors. If you accept them, say so with --waive"
+        )
+    return _how_to_know_more(found)
+
+
+def _how_to_know_more(found: Judged) -> str:
+    judged = found.of
+    if not found.hours:
+        return f"Wait: no full hour is over yet, and {MIN_HOURS} are the least"
+    if not judged.hours:
+        alone = len(found.without_partner)
+        return (
+            f"No hour has a partner in the baseline: {len(found.hours) - alone} were left out, {alone} have none there"
         )
     if judged.hours_to_go is None:
         return "Without traffic nothing is proven. Send real requests, or accept that with --waive and a reason"

@@ -112,6 +112,18 @@ def test_a_day_is_the_least(worlds):
     assert "19 hours more" in ratio.advice
 
 
+def test_an_hour_that_is_not_over_is_waited_for(worlds):
+    """Not: there was no traffic."""
+    with Prometheus(worlds("fine")) as client:
+        ratio = said(ground_of(client, timedelta(minutes=50)))["error-ratio"]
+        alone = said(replace(ground_of(client), baseline=[]))["error-ratio"]
+    assert ratio.status is Status.INSUFFICIENT
+    assert "no full hour is over yet" in ratio.advice
+    assert ratio.finding().value.count("INSUFFICIENT") == 1
+    assert alone.status is Status.INSUFFICIENT
+    assert "No hour has a partner in the baseline: 0 were left out, 48 have none" in alone.advice
+
+
 def test_plain_harm_is_said_early(worlds):
     with Prometheus(worlds("worse")) as client:
         ratio = said(ground_of(client, timedelta(hours=6)))["error-ratio"]

@@ -1,5 +1,6 @@
 """The worker and the beat: the Celery application with its tasks, by name, and its schedule."""
 
+import logging
 import os
 import signal
 import threading
@@ -28,6 +29,7 @@ _FINISH_WITHIN_S: Final = 20.0
 
 settings = get_settings()
 celery = make_celery(settings.redis_url.get_secret_value(), correlation=settings.correlation_enabled)
+celery.conf.worker_consumer = "app.consumer:PatientConsumer"
 celery.conf.include = ["app.heartbeat", "app.repositories.tasks"]
 celery.conf.task_soft_time_limit = settings.git_timeout_s + 60
 celery.conf.task_time_limit = celery.conf.task_soft_time_limit + _HARD_LIMIT_MARGIN_S
@@ -53,7 +55,9 @@ celery.conf.beat_schedule_filename = str(settings.beat_schedule_file)
 def _log(**_: Any) -> None:
     configure_logging(os.environ.get("COMMANDCENTER_SERVICE", "worker"), settings.log_level)
     # billiard's, which tells of children that ended: it would write past the log, and not in JSON.
-    billiard.get_logger().propagate = True
+    children = billiard.get_logger()
+    children.propagate = True
+    children.setLevel(logging.WARNING)
 
 
 @signals.worker_ready.connect(weak=False)

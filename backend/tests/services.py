@@ -161,11 +161,14 @@ def drop_database(server: PostgresServer, url: str) -> None:
 
 
 @contextmanager
-def redis_server(directory: Path) -> Iterator[str]:
-    """Run an empty Redis until the block ends and yield its URL; its log is `directory`/redis.log."""
+def redis_server(directory: Path, port: int | None = None) -> Iterator[str]:
+    """Run an empty Redis until the block ends and yield its URL; its log is `directory`/redis.log.
+
+    `port`: where another one was before.
+    """
     program = programs.redis_server()
     assert program, "redis-server is not installed: apt-get install redis-server"
-    port = free_port()
+    port = port or free_port()
     with _short_folder(None) as folder:
         command = [str(program), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
         command += ["--appendonly", "no", "--maxmemory-policy", "noeviction"]

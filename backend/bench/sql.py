@@ -192,6 +192,8 @@ async def bench(driver: str, url: str) -> float:
         ratios[name] = statistics.median(one / base for one, base in zip(figures, times["bare"], strict=True))
         keeps = f"{held[name][0]} statements, {held[name][1]} kB" if name in held else ""
         print(f"{name:45} {statistics.median(figures) * 1000:7.3f} {ratios[name]:7.3f} {keeps:>28}")
+    alone = [on / off for on, off in zip(times["ours"], times["ours, attribution off (time and trail)"], strict=True)]
+    print(f"attribution alone, on / off: {statistics.median(alone):.3f}")
     return ratios["ours"]
 
 

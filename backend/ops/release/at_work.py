@@ -13,9 +13,10 @@ from rich.console import Console
 from ops.release import lock
 from ops.release.apply import PREPARE
 from ops.release.compose import ComposeTarget
-from ops.release.journal import Journal, digest
+from ops.release.journal import Journal
 from ops.release.native import NativeTarget
 from ops.release.place import new_id
+from ops.release.state import digest
 from ops.release.steps import Runner
 from ops.release.target import Target
 from ops.stack.errors import StackError

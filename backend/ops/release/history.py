@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
-from ops.release.journal import Entry, Journal
+from ops.release.journal import Journal
 from ops.release.prometheus import Failed, Line, Prometheus
+from ops.release.state import Entry
 from ops.release.statistics import Pair
 
 # As the alerts count: probes and scrapes are no traffic.

@@ -12,107 +12,20 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Final, Literal, get_args
+from typing import IO, Any, Final
 
 import orjson
 
 from ops.release import scrubbing
+from ops.release.state import Entry, Kind, State, digest, encoded, fold
 from ops.stack.errors import StackError
 
-Kind = Literal["intent", "done", "failed", "undo", "verdict", "approval"]
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 FILE: Final = "journal.jsonl"
 _HASH_MARK: Final = b',"hash":"'
 _HASH_CHARS: Final = 64
 _RELEASE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line. `at` is ISO 8601 with its zone; `inputs` is the SHA-256 of what the step worked from, or empty."""
-
-    number: int
-    release: str
-    at: str
-    who: str
-    kind: Kind
-    step: str
-    inputs: str
-    evidence: Mapping[str, Any]
-    before: str
-    hash: str
-
-    @property
-    def moment(self) -> datetime:
-        """When it was written."""
-        return datetime.fromisoformat(self.at)
-
-
-@dataclass(frozen=True, slots=True)
-class StepState:
-    """What is known of one step: `unknown` means it was begun and nobody wrote how it ended: ask reality."""
-
-    step: str
-    status: Literal["unknown", "done", "failed", "undone"]
-    entry: Entry
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it need not be done again, for the same inputs."""
-        return self.status == "done"
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What a journal adds up to."""
-
-    steps: Mapping[str, StepState] = field(default_factory=dict)
-    verdicts: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
-    approvals: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
-
-    def is_done(self, step: str, inputs: Any = None) -> bool:
-        """Whether `step` is done, and with these inputs where some are given."""
-        found = self.steps.get(step)
-        return found is not None and found.is_done and (inputs is None or found.entry.inputs == digest(inputs))
-
-    @property
-    def unknown(self) -> tuple[str, ...]:
-        """The steps whose end nobody wrote down."""
-        return tuple(step for step, state in self.steps.items() if state.status == "unknown")
-
-
-_STATUS: Final[Mapping[Kind, Literal["unknown", "done", "failed", "undone"]]] = {
-    "intent": "unknown",
-    "done": "done",
-    "failed": "failed",
-    "undo": "undone",
-}
-
-
-def fold(entries: Iterable[Entry]) -> State:
-    """Return what the entries add up to: of each step its last word, verdicts and approvals in order.
-
-    A step is taken back by a new `intent`, and then `undo` once that was verified, or `failed`.
-    """
-    steps: dict[str, StepState] = {}
-    verdicts: dict[str, tuple[Entry, ...]] = {}
-    approvals: dict[str, tuple[Entry, ...]] = {}
-    for entry in entries:
-        if entry.kind == "verdict":
-            verdicts[entry.step] = (*verdicts.get(entry.step, ()), entry)
-        elif entry.kind == "approval":
-            approvals[entry.step] = (*approvals.get(entry.step, ()), entry)
-        else:
-            steps[entry.step] = StepState(entry.step, _STATUS[entry.kind], entry)
-    return State(steps, verdicts, approvals)
-
-
-def digest(inputs: Any) -> str:
-    """Return the SHA-256 of inputs (JSON), whatever the order of their keys; empty for None."""
-    return "" if inputs is None else hashlib.sha256(_encoded(inputs)).hexdigest()
 
 
 def operator() -> str:
@@ -187,17 +100,23 @@ class Journal:
 
         Raises:
             SecretRefused: something looks like a secret; nothing is written.
-            StackError: the journal on disk is not what was written.
+            StackError: the journal on disk is not what was written, or can't be written: a full disk.
         """
         for name, value in (("step", step), ("inputs", inputs), ("evidence", evidence)):
             scrubbing.refuse(value, self._secrets, name)
         self._before_append()
-        with self._locked() as file:
-            # Somebody else may have written since we read.
-            self.entries, self.torn = read(file.read(), self.release, self.path)
-            if self.torn:
-                self._cut(file)
-            return self._write(file, kind, step, digest(inputs), evidence or {})
+        try:
+            with self._locked() as file:
+                # Somebody else may have written since we read.
+                self.entries, self.torn = read(file.read(), self.release, self.path)
+                if self.torn:
+                    self._cut(file)
+                return self._write(file, kind, step, digest(inputs), evidence or {})
+        except OSError as error:
+            raise StackError(
+                f"The journal {self.path} can't be written: {error.strerror or error}.",
+                "Make room, or give back the right to write; then run the same again: it goes on where it was.",
+            ) from error
 
     @contextmanager
     def _locked(self) -> Iterator[IO[bytes]]:
@@ -222,7 +141,7 @@ class Journal:
         self._write(file, "verdict", "journal", "", evidence)
 
     def _write(self, file: IO[bytes], kind: Kind, step: str, inputs: str, evidence: Mapping[str, Any]) -> Entry:
-        body = _encoded(
+        body = encoded(
             {
                 "number": len(self.entries) + 1,
                 "release": self.release,
@@ -277,10 +196,6 @@ def _entry(line: bytes) -> Entry:
 def _origin(release: str) -> str:
     """Return what the first line follows on: no journal of another release fits."""
     return hashlib.sha256(f"commandcenter release {release}".encode()).hexdigest()
-
-
-def _encoded(value: Any) -> bytes:
-    return orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
 
 
 def _broken(path: Path, number: int, what: str) -> StackError:

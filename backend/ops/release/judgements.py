@@ -79,6 +79,14 @@ def _not_yet_released(target: Target) -> str:
     return new_id(target.checkout)
 
 
+def _in_service(console: Console, release: str | None) -> str | None:
+    """Return the release that was asked for; else the latest that is in service, whatever was begun since."""
+    if release is None:
+        found = [each.release for each in choose_target(console).releases.journals() if each.state().is_done(STARTED)]
+        return found[-1] if found else None
+    return release
+
+
 def _take_baseline(work: Work, prometheus: Prometheus, span: timedelta, reasons: Mapping[str, str]) -> list[Result]:
     now = datetime.now(UTC)
     until = history.hour_before(now)
@@ -133,7 +141,10 @@ def watch(
 
 
 def _look(console: Console, release: str | None) -> Look:
-    with at_work(console, "watch", release) as work, Prometheus(work.target.prometheus_url) as prometheus:
+    with (
+        at_work(console, "watch", _in_service(console, release)) as work,
+        Prometheus(work.target.prometheus_url) as prometheus,
+    ):
         kept = before.load(work.folder, work.journal)
         return Watch(
             prometheus,
@@ -186,7 +197,10 @@ def signoff(
     """Judge every gate and write the report: all pass, or are waived with a reason."""
     reasons = _reasons(waive, "--waive", tuple(GATES))
     console = Console(stderr=as_json, highlight=False)
-    with at_work(console, "signoff", release) as work, Prometheus(work.target.prometheus_url) as prometheus:
+    with (
+        at_work(console, "signoff", _in_service(console, release)) as work,
+        Prometheus(work.target.prometheus_url) as prometheus,
+    ):
         now = datetime.now(UTC)
         kept = before.load(work.folder, work.journal)
         windows = history.windows_of(work.target.releases.journals(), now)

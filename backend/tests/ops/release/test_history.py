@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.release.history import Hour, Window, _increases, hour_after, hour_before, hours, pair, windows_of
-from ops.release.journal import Journal, Kind
+from ops.release.journal import Journal
 from ops.release.prometheus import Failed, Prometheus
+from ops.release.state import Kind
 from ops.release.statistics import Pair
 from ops.stack.ports import free_port
 from tests.backfill import Past, prometheus_with

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ops.release.journal import FILE, KINDS, Journal, digest, fold, read
+from ops.release.journal import FILE, Journal, read
 from ops.release.scrubbing import MASK, SecretRefused, refuse, scrubbed
+from ops.release.state import KINDS, digest, fold
 from ops.stack.errors import StackError
 
 STEPS = ("backup", "migrate", "start")
@@ -212,6 +213,15 @@ def test_a_lost_lock_stops_the_pen(tmp_path):
     with pytest.raises(StackError):
         journal.append("done", "backup")
     assert not journal.path.exists()
+
+
+def test_a_journal_that_cannot_be_written_says_so(tmp_path):
+    """A full disk, or a right that is gone: in words, and with nothing half done."""
+    journal = Journal(tmp_path, "r1")
+    journal.path.mkdir()
+    with pytest.raises(StackError, match="can't be written"):
+        journal.append("done", "backup")
+    assert journal.entries == ()
 
 
 @pytest.mark.parametrize("release", ["", "..", "a/b", "-x", "x" * 64, "a b", "ü"])

@@ -222,6 +222,9 @@ def test_from_baseline_to_sign_off(system):
     another = system.run("baseline", "--json")
     assert json.loads(another.stdout)["release"] != release
     assert system.run("baseline", "--release", release).exit_code == 1
+    # What was begun since is not what is in service.
+    assert f"{release} is signed off" in system.run("signoff").output
+    assert system.run("watch", "--once").exit_code == 3
 
 
 def test_a_baseline_without_a_value_is_none_unless_a_person_says_so(system, tmp_path):

@@ -187,8 +187,11 @@ def _pongs(port: int) -> bool:
 
 
 @contextmanager
-def pgbouncer(directory: Path, database_url: str) -> Iterator[str]:
-    """Run PgBouncer in transaction mode, with one server connection for all, before a database; yield its URL."""
+def pgbouncer(directory: Path, database_url: str, certificate: Path | None = None) -> Iterator[str]:
+    """Run PgBouncer in transaction mode, with one server connection for all, before a database; yield its URL.
+
+    With a certificate (its key in the same file) it lets nobody in but by TLS.
+    """
     program = programs.find("pgbouncer")
     assert program, "pgbouncer is not installed: apt-get install pgbouncer"
     account = accounts.find("nobody") if accounts.is_root() else None
@@ -196,14 +199,17 @@ def pgbouncer(directory: Path, database_url: str) -> Iterator[str]:
     login, _, address = server.rpartition("@")
     server_port, port = address.rpartition(":")[2], free_port()
     with _short_folder(account) as folder:
-        users, config = folder / "users.txt", folder / "pgbouncer.ini"
+        users, config, own = folder / "users.txt", folder / "pgbouncer.ini", folder / "certificate.pem"
+        own.write_bytes(certificate.read_bytes() if certificate else b"")
         users.write_text(f'"{ROLE}" "{PASSWORD}"\n')
         config.write_text(
             f"[databases]\n{name} = host=127.0.0.1 port={server_port}\n[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\n"
             f"auth_file = {users}\npool_mode = transaction\ndefault_pool_size = 1\n"
+            f"client_tls_sslmode = {'require' if certificate else 'disable'}\n"
+            f"client_tls_cert_file = {own}\nclient_tls_key_file = {own}\n"
         )
-        for file in (users, config):
+        for file in (users, config, own):
             file.chmod(0o600)
             if account is not None:
                 os.chown(file, account.uid, account.gid)

@@ -91,6 +91,7 @@ def test_what_is_written_away_arrives(tmp_path: Path) -> None:
             "remote_write": [target | {"url": f"{store}/api/v1/write", "authorization": {"credentials": "x"}}],
         }
         writer = addition["global"]["external_labels"].items()
+        assert writer
         with prometheus(tmp_path / "local", config) as local:
             for selector in ("prometheus_build_info", 'ALERTS{alertname="Watchdog"}'):
                 (labels,) = eventually(partial(series, store, selector), what=selector)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.release.history import Hour, Window, _increases, hour_after, hour_before, hours, pair, windows_of
@@ -18,6 +18,8 @@ from tests.backfill import Past, prometheus_with
 from tests.release_history import RELEASED, constant, counted, requests, series
 
 HOUR = timedelta(hours=1)
+# A busy machine is no reason to fail.
+unhurried = settings(deadline=None)
 DOWN = "up under 90% of the time"
 START = RELEASED - 3 * HOUR
 
@@ -196,6 +198,7 @@ def test_no_full_hour_is_none():
         assert hours(client, START + HOUR, START, []) == []
 
 
+@unhurried
 @given(st.lists(st.integers(0, 20), min_size=1), st.sets(st.integers(0, 30)), st.booleans())
 def test_a_counter_adds_up_whatever_restarts_it(increments, restarts, known):
     """What all points add up to is what happened, from when we knew of the instance."""

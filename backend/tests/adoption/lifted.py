@@ -76,12 +76,16 @@ class Shop:
 
 
 @contextmanager
-def running_shop(folder: Path, database_url: str, redis_url: str, postgres_log: Path) -> Iterator[Shop]:
+def running_shop(
+    folder: Path, database_url: str, redis_url: str, postgres_log: Path, api_processes: int
+) -> Iterator[Shop]:
     """Run the lifted shop in `folder` until the block ends; wait until it takes requests and tasks."""
     api_port, worker_port = free_port(), free_port()
-    logs, shared = folder / "log", folder / "metrics"
+    logs = folder / "log"
     logs.mkdir()
-    shared.mkdir()
+    shared = {service: folder / "metrics" / service for service in ("api", "worker")}
+    for each in shared.values():
+        each.mkdir(parents=True)
     (logs / "postgres.log").symlink_to(postgres_log)
     environment = {
         "PATH": os.environ["PATH"],
@@ -90,16 +94,16 @@ def running_shop(folder: Path, database_url: str, redis_url: str, postgres_log: 
         "SHOP_WORKER_METRICS_PORT": str(worker_port),
         "SHOP_TRAIL_SECRET": "the shop's own",
     }
-    api = ["--factory", "shop.main:create_app", f"--port={api_port}", "--no-access-log"]
+    api = ["--factory", "shop.main:create_app", f"--port={api_port}", "--no-access-log", f"--workers={api_processes}"]
     worker = ["-A", "shop.tasks", "--quiet", "worker", "--concurrency=1", "--without-mingle", "--without-gossip"]
-    commands = {
-        "api": (_module(folder, "uvicorn", *api), environment),
-        "worker": (_module(folder, "celery", *worker), environment | {"PROMETHEUS_MULTIPROC_DIR": str(shared)}),
-    }
+    commands = {"api": _module(folder, "uvicorn", *api), "worker": _module(folder, "celery", *worker)}
     worker_url = f"http://127.0.0.1:{worker_port}"
     system = System(f"http://127.0.0.1:{api_port}", worker_url, database_url, redis_url, folder, environment)
     with ExitStack() as stack:
-        for service, (command, own) in commands.items():
+        for service, command in commands.items():
+            own = environment
+            if service == "worker" or api_processes > 1:
+                own = environment | {"PROMETHEUS_MULTIPROC_DIR": str(shared[service])}
             with system.log_path(service).open("ab") as output:
                 system.processes[service] = subprocess.Popen(
                     command, env=own, cwd="/", stdout=output, stderr=subprocess.STDOUT, start_new_session=True

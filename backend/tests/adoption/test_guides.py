@@ -8,7 +8,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import Connection, text
 
+from tests.attribution import make_pool
 from tests.pages import blocks
 from tests.system import BACKEND, migrate
 
@@ -59,3 +61,18 @@ def test_each_statement_runs(new_database: Callable[[], str]) -> None:
     with psycopg.connect(url) as connection:
         for statement in statements:
             connection.execute(statement)
+
+
+async def test_statistics_of_statements_have_no_leading_comment(new_database: Callable[[], str]) -> None:
+    """Where this fails, PostgreSQL keeps the route there again: tell it in the guide and in SlowDatabaseQueries."""
+    pool = make_pool(new_database(), "psycopg", "transaction")
+    texts = text("SELECT query FROM pg_stat_statements WHERE query LIKE '%AS leading%' AND query NOT LIKE '%pg_stat%'")
+
+    def work(connection: Connection) -> list[str]:
+        connection.execute(text("SELECT 1 AS leading"))
+        return [str(query) for query in connection.scalars(texts)]
+
+    try:
+        assert await pool.run(work, "req-leading") == ["SELECT $1 AS leading"]
+    finally:
+        await pool.dispose()

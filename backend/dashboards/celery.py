@@ -54,7 +54,8 @@ def build() -> Dashboard:
             number(
                 "Waiting",
                 "Tasks in the chosen queues, all priorities.",
-                f"sum({gauge(CELERY_QUEUE_DEPTH)}{{{_QUEUE}}})",
+                # Each worker's host counts the same queues.
+                f"sum(max by (queue) ({gauge(CELERY_QUEUE_DEPTH)}{{{_QUEUE}}}))",
                 Unit.COUNT,
                 rising(QUEUE_DEPTH),
             ).links([runbook("CeleryQueueBacklog")]),
@@ -88,7 +89,7 @@ def build() -> Dashboard:
                 "Depth by queue",
                 "Tasks that wait. It may rise in a burst; it must come down again.",
                 Unit.COUNT,
-                (f"sum by (queue) ({gauge(CELERY_QUEUE_DEPTH)}{{{_QUEUE}}})", "{{queue}}"),
+                (f"max by (queue) ({gauge(CELERY_QUEUE_DEPTH)}{{{_QUEUE}}})", "{{queue}}"),
                 thresholds=rising(QUEUE_DEPTH),
             ).links([runbook("CeleryQueueBacklog")]),
             graph(

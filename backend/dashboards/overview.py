@@ -150,7 +150,8 @@ def _figures() -> list[stat.Panel]:
         number(
             "Queue depth",
             "Tasks that wait in all queues. Open celery-deep-dive when it grows.",
-            f"sum({gauge(CELERY_QUEUE_DEPTH)})",
+            # Each worker's host counts the same queues.
+            f"sum(max by (queue) ({gauge(CELERY_QUEUE_DEPTH)}))",
             Unit.COUNT,
             rising(QUEUE_DEPTH),
         ).links([runbook("CeleryQueueBacklog")]),

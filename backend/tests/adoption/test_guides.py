@@ -76,3 +76,12 @@ async def test_statistics_of_statements_have_no_leading_comment(new_database: Ca
         assert await pool.run(work, "req-leading") == ["SELECT $1 AS leading"]
     finally:
         await pool.dispose()
+
+
+def test_queues_are_counted_once_however_many_hosts_tell_of_them() -> None:
+    """Each worker's parent reads the same queues: a bare sum would count a task once a host."""
+    folder = BACKEND.parent / "monitoring" / "grafana" / "dashboards"
+    panels = "".join(file.read_text() for file in folder.glob("*.json"))
+    asked = re.findall(r'"expr": "(.*celery_queue_depth.*)"', panels)
+    assert len(asked) == 3
+    assert [query for query in asked if "max by (queue) (celery_queue_depth" not in query] == []

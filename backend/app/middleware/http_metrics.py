@@ -89,6 +89,9 @@ class HttpMetricsMiddleware:
     def make_children(self, key: tuple[str, str, int]) -> tuple[Counter, Histogram]:
         """Return the series of (method, handler, status) and keep them: `labels()` costs more than counting."""
         method, route, status = key
+        # A series that is born with its first failure hides that failure from `increase()`.
+        if route != UNMATCHED:
+            HTTP_REQUESTS.labels(method, route, str(_SERVER_ERROR))
         children = HTTP_REQUESTS.labels(method, route, str(status)), HTTP_DURATION.labels(method, route)
         self.children[key] = children
         return children

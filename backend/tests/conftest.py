@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.fuzzing  # noqa: F401 - `make fuzz` asks for its profile
 from tests.monitoring_stack import MonitoredSystem, monitored_system
 from tests.services import PostgresServer, create_database, drop_database, postgres_server, redis_server
 from tests.system import System, running_system

@@ -137,7 +137,8 @@ def _rows(layout: Layout) -> list[dict[str, Any]]:
     settings = Settings.load(layout)
     stack = parts.plan(settings)
     states = Supervisor(layout).states()
-    running = {name: check for name, check in health.checks(stack).items() if name in states and states[name].pid}
+    checks = health.checks(stack, unknown_is_well=True)
+    running = {name: check for name, check in checks.items() if name in states and states[name].pid}
     with ThreadPoolExecutor(max_workers=len(stack.names)) as pool:
         problems = dict(zip(running, pool.map(_ask, running.values()), strict=True))
     rows = []

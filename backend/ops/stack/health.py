@@ -20,8 +20,14 @@ Check = Callable[[], str]
 _TIMEOUT_S = 2.5
 
 
-def checks(stack: Stack, *, targets: bool = True) -> dict[str, Check]:
-    """Return each part's check; `targets` asks Prometheus also whether it reaches everything."""
+def checks(stack: Stack, *, targets: bool = True, unknown_is_well: bool = False) -> dict[str, Check]:
+    """Return each part's check.
+
+    Args:
+        stack: what runs.
+        targets: whether to ask Prometheus also if it reaches everything.
+        unknown_is_well: whether a target that was not scraped yet, after a start or a reload, counts as reached.
+    """
     settings = stack.settings
     available: dict[str, Check] = {
         "postgres": lambda: _postgres(settings),
@@ -32,7 +38,9 @@ def checks(stack: Stack, *, targets: bool = True) -> dict[str, Check]:
         "beat": lambda: "",
         "postgres-exporter": lambda: _postgres_exporter(settings),
         "node-exporter": lambda: _answers(settings, "NODE_EXPORTER_PORT", "/metrics"),
-        "prometheus": lambda: _prometheus(stack) if targets else _answers(settings, "PROMETHEUS_PORT", "/-/ready"),
+        "prometheus": lambda: (
+            _prometheus(stack, unknown_is_well) if targets else _answers(settings, "PROMETHEUS_PORT", "/-/ready")
+        ),
         "alertmanager": lambda: _answers(settings, "ALERTMANAGER_PORT", "/-/ready"),
     }
     return {name: available[name] for name in stack.names}
@@ -127,7 +135,7 @@ def _answers(settings: Settings, port: str, path: str, token: str = "") -> str:
     return "" if answer.is_success else f"{path} answers {answer.status_code}"
 
 
-def _prometheus(stack: Stack) -> str:
+def _prometheus(stack: Stack, unknown_is_well: bool) -> str:
     problem = _answers(stack.settings, "PROMETHEUS_PORT", "/-/ready")
     if problem:
         return problem
@@ -137,7 +145,8 @@ def _prometheus(stack: Stack) -> str:
     except (httpx.HTTPError, ValueError, KeyError) as error:
         return _first_line(error)
     health = {each["labels"]["job"]: each["health"] for each in targets}
-    waiting = sorted(job for job in monitoring.job_parts(stack.names) if health.get(job) != "up")
+    well = {"up", "unknown"} if unknown_is_well else {"up"}
+    waiting = sorted(job for job in monitoring.job_parts(stack.names) if health.get(job) not in well)
     return f"does not reach {', '.join(waiting)}" if waiting else ""
 
 

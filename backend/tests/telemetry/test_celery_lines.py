@@ -29,7 +29,8 @@ def log_lines() -> Lines:
 def run_a_task_that_fails(task_id: str) -> None:
     app = Celery("tests", broker="memory://", set_as_current=False)
 
-    @app.task
+    # Else it would be a task of every application that is made later.
+    @app.task(shared=False)
     def fail() -> None:
         raise RuntimeError("what it says")
 

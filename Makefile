@@ -50,5 +50,7 @@ dashboards: setup ## Write Grafana's dashboards and their recording rules
 	@$(BIN)/commandcenter dashboards build
 
 bench: packages ## Ours beside the peers, on this machine; BENCH="http sql" runs only those
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r backend/requirements-bench.lock
-	@cd backend && $(BIN)/python -m bench $(BENCH)
+	@# An environment of its own: some peers want older releases of what the tests use.
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-bench
+	@$(BIN)/uv pip install --quiet --python .venv-bench/bin/python --require-hashes -r backend/requirements-bench.lock
+	@cd backend && $(CURDIR)/.venv-bench/bin/python -m bench $(BENCH)

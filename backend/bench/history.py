@@ -57,12 +57,13 @@ def make_up(found: Iterable[Labels], types: Mapping[str, str], seed: int = 0) ->
         rest = {key: value for key, value in labels.items() if key != "__name__"}
         # Buckets of one histogram must not cross: each gets the share below its bound.
         scale = 5 * (1 - math.exp(-3 * float(rest["le"]))) if "le" in rest else randomness.uniform(0.1, 5)
-        inside = ",".join(f'{key}="{_escape(value)}"' for key, value in rest.items())
+        inside = ",".join(f'{key}="{escaped(value)}"' for key, value in rest.items())
         made.append(Series(f"{name}{{{inside}}}", counts, scale, randomness.uniform(0, _DAY_S)))
     return made
 
 
-def _escape(value: str) -> str:
+def escaped(value: str) -> str:
+    """Return a label's value as the exposition format writes it."""
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 

@@ -36,10 +36,10 @@ def write(past: Past, data: Path) -> None:
 
 
 @contextmanager
-def prometheus_over(data: Path) -> Iterator[str]:
-    """Run a Prometheus that scrapes nothing over these blocks, and yield its URL."""
+def prometheus_over(data: Path, configuration: str = "scrape_configs: []\n") -> Iterator[str]:
+    """Run a Prometheus over these blocks, and yield its URL; it scrapes nothing unless its configuration says so."""
     config = data.parent / "prometheus.yml"
-    config.write_text("scrape_configs: []\n")
+    config.write_text(configuration)
     port = free_port()
     command = [str(programs.find("prometheus")), f"--config.file={config}", f"--storage.tsdb.path={data}"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=10y", "--log.level=error"]

@@ -23,6 +23,10 @@ COMMITS: Final = 10_000
 FILES: Final = 400
 AUTHORS: Final = 12
 RUNS: Final = 5
+# The duty.
+FIRST_S: Final = 5.0
+LATER_S: Final = 0.5
+MEMORY_MB: Final = 150
 YEAR_S: Final = 365 * 24 * 3600
 
 # What one fresh process does; a string, so that nothing of this one is in its memory.
@@ -109,8 +113,8 @@ def sample_memory_mb(source: Path, clone: Path) -> float:
     return peak / 1024**2
 
 
-def main() -> None:
-    """Measure and print."""
+def main() -> int:
+    """Measure and print; return 1 where a sync took longer, or more memory, than it may."""
     rows: dict[str, list[list[float]]] = {"first": [], "nothing new": [], "one new commit": []}
     together_mb: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -137,7 +141,10 @@ def main() -> None:
     print(
         f"found at last: {commits} commits, {active} of them in 52 weeks, {contributors} contributors, new: {changed}"
     )
+    slowest = {name: max(row[0] for row in measured) for name, measured in rows.items()}
+    later = max(slowest["nothing new"], slowest["one new commit"])
+    return int(slowest["first"] > FIRST_S or later > LATER_S or max(together_mb.values()) > MEMORY_MB)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import tests.fuzzing  # noqa: F401 - `make fuzz` asks for its profile
+from ops.stack import layout
 from tests.monitoring_stack import MonitoredSystem, monitored_system
 from tests.services import PostgresServer, create_database, drop_database, postgres_server, redis_server
 from tests.system import System, running_system
@@ -27,6 +28,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("proven")
         for line in lines:
             terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep layouts that tests make in this process out of the system's folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "_SYSTEM_FOLDER", tmp_path_factory.mktemp("system"))
+        yield
 
 
 @pytest.fixture(scope="session")

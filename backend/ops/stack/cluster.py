@@ -119,6 +119,8 @@ class Cluster:
             "log_destination": "stderr",
             "logging_collector": "off",
             "log_line_prefix": LOG_LINE_PREFIX,
+            # Who waited for whom, when it took over a second (deadlock_timeout).
+            "log_lock_waits": "on",
             "log_timezone": "UTC",
             "timezone": "UTC",
             "log_min_duration_statement": str(self.log_min_duration_ms),

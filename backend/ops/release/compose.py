@@ -1,7 +1,8 @@
 """A release on `docker-compose.prod.yml`: an image a version, run by Compose on this host.
 
-What is deployed is noted in an environment file that Compose is given after `.env`. The engine's own words are used:
-COMPOSE (`docker compose`) and ENGINE (`docker`) name other programs of the same command line.
+What is deployed stands in a block of its own at the end of `.env`, so that Compose by hand runs it too. The engine's
+own words are used: COMPOSE (`docker compose`) and ENGINE (`docker`) name other programs of the same command line, and
+COMPOSE_FILE other files, as Compose itself has it.
 """
 
 import json
@@ -22,7 +23,7 @@ from rich.console import Console
 
 from ops import roles
 from ops.demo.api import Api
-from ops.release import version
+from ops.release import containers, deployed_file, version
 from ops.release.backup import LockedOutError
 from ops.release.place import Releases
 from ops.stack import lock, secret_store
@@ -50,6 +51,8 @@ _LOCKED_OUT: Final = "canceling statement due to lock timeout"
 _TIMEOUT_S: Final = 900
 _HEALTHY_WITHIN_S: Final = 120.0
 _ASK_TIMEOUT_S: Final = 3.0
+# What `verify` looks for was done minutes ago; a busy PostgreSQL writes a gigabyte in some hours.
+_LOGS_SINCE: Final = "10m"
 _LOGS_OF: Final = {"api": "backend", "worker": "celery-worker", "beat": "celery-beat", "postgres": "postgres"}
 
 
@@ -73,6 +76,7 @@ class ComposeTarget:
         file = self._root / ".env"
         settings = secret_store.parse(file.read_text()) if file.exists() else {}
         self._settings = _PORTS | settings | {name: value for name, value in os.environ.items() if value}
+        self._project = self._settings.get("COMPOSE_PROJECT_NAME", "commandcenter")
         self._secrets = self._root / self._settings.get("SECRETS_DIR", "secrets")
 
     # --- where things are
@@ -94,7 +98,7 @@ class ComposeTarget:
 
     @property
     def logs(self) -> Path:
-        """Folder with what the services wrote in the last hours, asked of the engine afresh."""
+        """Folder with what the services wrote in the last minutes, asked of the engine afresh."""
         folder = self._data / "compose-logs"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, service in _LOGS_OF.items():
@@ -103,17 +107,16 @@ class ComposeTarget:
                 for container in listed.stdout.decode().split():
                     # PostgreSQL writes to standard error; both are its log.
                     subprocess.run(
-                        [*self._engine, "logs", "--since", "6h", container],
+                        [*self._engine, "logs", "--since", _LOGS_SINCE, container],
                         stdout=out,
                         stderr=subprocess.STDOUT,
                         check=False,
                     )
         return folder
 
-    @staticmethod
-    def _filters(service: str) -> list[str]:
-        label = "label=com.docker.compose"
-        return ["--filter", f"{label}.project=commandcenter", "--filter", f"{label}.service={service}"]
+    def _filters(self, service: str) -> list[str]:
+        label = f"label={containers.LABEL}"
+        return ["--filter", f"{label}.project={self._project}", "--filter", f"{label}.service={service}"]
 
     # --- what must not be written, and what must be there
 
@@ -123,7 +126,7 @@ class ComposeTarget:
         if not self._secrets.is_dir():
             return []
         held = [file.read_text().strip() for file in self._secrets.iterdir() if file.is_file()]
-        return [text for text in held if text]
+        return sorted({part for text in held for part in _parts(text) if part})
 
     def wanted_secrets(self) -> dict[str, str]:
         """Return the secrets the file mounts, without their addresses."""
@@ -152,8 +155,9 @@ class ComposeTarget:
         return lock.held(self._data / ".lock")
 
     def answers(self) -> dict[str, str]:
-        """Ask each part how it is."""
-        stopped = self.running()["stopped"]
+        """Ask each part how it is, and the engine whether our services run what is noted."""
+        deployed = self.running()
+        stopped = deployed["stopped"]
         metrics = {"Authorization": f"Bearer {self._secret('metrics_token')}"}
         asked = {
             "backend": (self._url("API_PORT", "/health/ready"), {}),
@@ -165,7 +169,23 @@ class ComposeTarget:
         }
         asked = {name: each for name, each in asked.items() if name not in stopped}
         with ThreadPoolExecutor(max_workers=len(asked)) as pool:
-            return dict(zip(asked, pool.map(lambda each: _ask(*each), asked.values()), strict=True))
+            found = dict(zip(asked, pool.map(lambda each: _ask(*each), asked.values()), strict=True))
+        held = self._held()
+        services = {name: containers.strays(held.get(name, []), self._image(deployed), deployed) for name in _OWN}
+        services[_EXPORTER] = containers.is_there(held.get(_EXPORTER, []), wanted=_EXPORTER not in stopped)
+        return {name: found.get(name) or services.get(name, "") for name in {**found, **services}}
+
+    def _held(self) -> dict[str, list[containers.Container]]:
+        """Return this project's containers, by service."""
+        project = ["--filter", f"label={containers.LABEL}.project={self._project}"]
+        listed = self._run([*self._engine, "ps", "--all", "--quiet", *project]).stdout.decode().split()
+        if not listed:
+            return {}
+        return containers.read(self._run([*self._engine, "inspect", *listed], may_fail=True).stdout)
+
+    @staticmethod
+    def _image(deployed: Mapping[str, Any]) -> str:
+        return f"{_IMAGE}:{deployed['commit']}"
 
     def _url(self, port: str, path: str) -> str:
         return f"http://127.0.0.1:{self._settings[port]}{path}"
@@ -212,6 +232,7 @@ class ComposeTarget:
     def deploy(self, wanted: Mapping[str, Any]) -> None:
         """Run this from now on, and wait until all is healthy."""
         with self.exclusive():
+            deployed_file.write(self._root / ".env", self._deployed(wanted))
             write_private(self._note, json.dumps(dict(wanted), indent=2) + "\n")
             services = [name for name in (*_OWN, _EXPORTER) if name not in wanted["stopped"]]
             if wanted["stopped"]:
@@ -258,7 +279,7 @@ class ComposeTarget:
         """Run `alembic upgrade` or `downgrade` in a container of a version; locks are waited for a second."""
         version_ = {"commit": commit, "switches": {}, "stopped": []}
         done = self._on(
-            version_, "run", "--rm", "-T", "-e", f"PGOPTIONS={_LOCK_TIMEOUT}", "migrate",
+            version_, "run", "--rm", "--no-deps", "-T", "-e", f"PGOPTIONS={_LOCK_TIMEOUT}", "migrate",
             "python", "-m", "alembic", command, revision, may_fail=True,
         )  # fmt: skip
         said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
@@ -318,12 +339,17 @@ class ComposeTarget:
         return self._run(self._command(*arguments), environment=self._environment(deployed), may_fail=may_fail)
 
     def _command(self, *arguments: str) -> list[str]:
-        return [*self._compose, "--file", str(self._root / _FILE), *arguments]
+        return [*self._compose, *arguments]
 
     @staticmethod
-    def _environment(deployed: Mapping[str, Any]) -> dict[str, str]:
+    def _deployed(deployed: Mapping[str, Any]) -> dict[str, str]:
         versions = {"COMMANDCENTER_VERSION": deployed["commit"], "COMMANDCENTER_COMMIT": deployed["commit"]}
-        return {**os.environ, **versions, **deployed["switches"]}
+        return {**versions, **deployed["switches"]}
+
+    def _environment(self, deployed: Mapping[str, Any]) -> dict[str, str]:
+        """Return what Compose is run with. Files go by their variable: `--file` would leave an operator's own out."""
+        files = self._settings.get("COMPOSE_FILE", _FILE)
+        return {**os.environ, "COMPOSE_FILE": files, **self._deployed(deployed)}
 
     def _run(
         self, command: list[str], *, environment: Mapping[str, str] | None = None, may_fail: bool = False
@@ -346,6 +372,12 @@ class ComposeTarget:
             said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
             raise StackError(f"{shlex.join(command[:4])} … failed:\n{said[-3000:]}", "docker compose ps")
         return done
+
+
+def _parts(text: str) -> list[str]:
+    """Return a file's text, and what in it is secret by itself: a URL's password, each word, each of a list."""
+    password = urlsplit(text).password if "://" in text else None
+    return [text, *text.split(), *text.split(","), password or "", unquote(password or "")]
 
 
 def _ask(url: str, headers: Mapping[str, str]) -> str:

@@ -1,0 +1,70 @@
+"""What the engine says of a project's containers, in the words that `docker inspect` and `podman inspect` share."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ops.stack.errors import StackError
+
+LABEL: Final = "com.docker.compose"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container: the image it was made of, by name, what it was started with, and whether it runs."""
+
+    image: str
+    environment: Mapping[str, str]
+    is_running: bool
+
+
+def read(inspected: bytes) -> dict[str, list[Container]]:
+    """Return the containers that `inspect` tells of, by service; one shots (`compose run`) are left out.
+
+    Raises:
+        StackError: it is no such answer.
+    """
+    found = defaultdict(list)
+    try:
+        for each in json.loads(inspected):
+            config = each["Config"]
+            labels = config["Labels"] or {}
+            if labels.get(f"{LABEL}.oneoff", "False") != "True":
+                pairs = (line.partition("=") for line in config["Env"] or ())
+                made = Container(
+                    config["Image"], {name: value for name, _, value in pairs}, bool(each["State"]["Running"])
+                )
+                found[labels.get(f"{LABEL}.service", "")].append(made)
+    except (ValueError, KeyError, TypeError) as error:
+        # Its text may be part of the answer, which holds settings.
+        raise StackError(f"The engine tells of containers in other words ({type(error).__name__}).") from None
+    return dict(found)
+
+
+def strays(held: Sequence[Container], image: str, deployed: Mapping[str, Any]) -> str:
+    """Return in words where a service is not what was deployed, or nothing.
+
+    Args:
+        held: its containers.
+        image: by name, without a registry.
+        deployed: as `deploy` takes it.
+    """
+    if problem := is_there(held, wanted=True):
+        return problem
+    # Podman calls its own images localhost/….
+    others = {each.image for each in held if each.image.removeprefix("localhost/") != image}
+    if others:
+        return f"runs {', '.join(sorted(others))} instead of {image}"
+    switches = deployed["switches"].items()
+    off = [name for name, value in switches if any(each.environment.get(name) != value for each in held)]
+    return f"was started without {', '.join(off)}" if off else ""
+
+
+def is_there(held: Sequence[Container], *, wanted: bool) -> str:
+    """Return in words whether a service runs against what is wanted, or nothing."""
+    runs = bool(held) and all(each.is_running for each in held)
+    if wanted:
+        return "" if runs else "does not run"
+    return "runs, and should not" if any(each.is_running for each in held) else ""

@@ -23,12 +23,13 @@ import yaml
 
 from bench import compressed_report
 from bench.compressed_traffic import Traffic, database_url
-from bench.stretching import MINUTE_S, Clock, past, recorded
+from bench.stretching import HOLD_S, MINUTE_S, Clock, past, recorded
 from ops.release.history import hour_after, hour_before
 from ops.release.place import Releases
+from ops.release.prometheus import Failed, Prometheus, Value
 from ops.release.watch import CHECKPOINTS, released_at
 from tests.backfill import prometheus_over, write
-from tests.git import git
+from tests.git import git, make_repository
 from tests.grafana import dashboards, filled_in
 from tests.native_stack import BACKEND, NativeStack
 from tests.promql import wants
@@ -105,7 +106,8 @@ class Run:
 
     def keep(self, begin_s: float, end_s: float, shown: datetime, data: Path) -> int:
         """Write what was recorded between two moments as if it began at `shown`; return how many samples there were."""
-        found = recorded(self.recorder, names(), begin_s, end_s)
+        # With what stood when it began.
+        found = recorded(self.recorder, names(), begin_s - HOLD_S, end_s)
         write(past(found, Clock(begin_s, shown.timestamp(), FACTOR)), data)
         return sum(len(samples) for samples in found.values())
 
@@ -125,6 +127,19 @@ def names() -> set[str]:
     return {*_GATES_READ, *(name for each in targets for name in wants(filled_in(each.expression, HOUR_S)).labels)}
 
 
+def took(url: str, since: datetime, until: datetime) -> dict[str, float]:
+    """Return how many requests the layer itself took no longer for than each bound, in seconds as text."""
+    window_s = round((until - since).total_seconds())
+    name = "commandcenter_observability_overhead_seconds_bucket"
+    query = f'sum by (le) (increase({name}{{service="api"}}[{window_s}s]))'
+    with Prometheus(url) as prometheus:
+        found = prometheus.vector(query, until.timestamp())
+    if isinstance(found, Failed):
+        return {}
+    counts = {each.labels["le"]: each.value.number for each in found if isinstance(each.value, Value)}
+    return dict(sorted(counts.items(), key=lambda each: float(each[0])))
+
+
 def recording(stack: NativeStack) -> str:
     """Return the stack's own Prometheus configuration, scraping the API each second and telling no Alertmanager."""
     found: dict[str, Any] = yaml.safe_load((stack.data / "prometheus" / "prometheus.yml").read_text())
@@ -142,11 +157,10 @@ def _commit(clone: Path, ref: str) -> str:
 
 @contextmanager
 def started(scratch: Path, before: str) -> Iterator[Run]:
-    """Bring up a stack of a clean clone at its version `before`, with traffic and a recorder; then go to the newest."""
+    """Bring up a stack of a clean clone, release its version `before` there, and begin with traffic and recording."""
     clone = scratch / "checkout"
     git(scratch, "clone", "--quiet", str(BACKEND.parent), str(clone))
     versions = _commit(clone, before), _commit(clone, "HEAD")
-    git(clone, "checkout", "--quiet", "--detach", before)
     stack = NativeStack(scratch / "data", clone / "backend")
     recorder = scratch / "recorder" / "data"
     recorder.mkdir(parents=True)
@@ -154,11 +168,13 @@ def started(scratch: Path, before: str) -> Iterator[Run]:
         brought_up = stack.run("up")
         if brought_up.returncode:
             sys.exit(brought_up.stdout + brought_up.stderr)
-        git(clone, "checkout", "--quiet", "main")
+        first = stack.run("release", "apply", before, "--yes")
+        if first.returncode:
+            sys.exit(first.stdout + first.stderr)
         api = f"http://127.0.0.1:{stack.ports['API_PORT']}"
         with (
             prometheus_over(recorder, recording(stack)) as url,
-            Traffic(api, database_url(stack)) as traffic,
+            Traffic(api, database_url(stack), make_repository(scratch / "repository", 3)) as traffic,
         ):
             yield Run(stack, scratch, url, traffic, versions)
     finally:
@@ -171,7 +187,8 @@ def release(run: Run) -> compressed_report.Facts:
     data.mkdir(parents=True)
     print("before …", flush=True)
     with run.traffic.errors():
-        first_s = time.time()
+        # The first scrapes of the recorder are over by then.
+        first_s = time.time() + HOLD_S
         last_s = run.record(first_s, HOURS)
     run.release("plan", "HEAD")
     run.release("preflight", "HEAD")
@@ -195,6 +212,7 @@ def release(run: Run) -> compressed_report.Facts:
             run.judged(at, url, "watch", "--once")
         waivers = [f"--waive={gate}={reason}" for gate, reason in LATER_WORK.items()]
         run.judged(due[-1] + timedelta(minutes=1), url, "signoff", *waivers)
+        layer = took(url, since, due[-1])
     folder = Releases(run.stack.data).of(journal.release)
     return compressed_report.Facts(
         versions=run.versions,
@@ -203,6 +221,7 @@ def release(run: Run) -> compressed_report.Facts:
         recorded_s=(last_s - first_s, end_s - since.timestamp()),
         shown=(hour - WEEK, since),
         samples=samples,
+        layer=layer,
         asked=dict(run.traffic.answered),
         typed=run.typed,
         folder=folder,

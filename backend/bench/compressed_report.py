@@ -28,8 +28,8 @@ Made by `{command}`: a native stack of its own, {before} in service first, then 
 ## What is real, and what is not
 
 - Real: both versions, all commands below, backup and restore test, the restart, what clients were answered over HTTP
-  ({answers}), and every value that Prometheus scraped. A 500 comes from a table that is gone for a moment, every eight
-  seconds in both halves, but not while `verify` runs.
+  (by status: {answers}), and every value that Prometheus scraped. A 500 comes from a table that is gone for a moment,
+  every eight seconds in both halves, but not while `verify` runs.
 - Stretched: times of samples, by {factor}. Between two scrapes the value of the earlier one stands, once a minute.
   Rates that are worked out from it are lower by that factor; ratios, counts, quantiles and gauges are as recorded.
 - Ahead: the clock of `watch` and `signoff`, and so the times of their lines in the journal. All other lines bear the
@@ -61,6 +61,7 @@ class Facts:
         recorded_s: real seconds recorded, before and after.
         shown: since when each of them counts, on the judges' clock.
         samples: recorded and kept, of both.
+        layer: requests that the layer itself took no longer for than each bound (seconds, as text), after.
         asked: the clients' answers by status.
         typed: all commands.
         folder: the release's.
@@ -72,6 +73,7 @@ class Facts:
     recorded_s: tuple[float, float]
     shown: tuple[datetime, datetime]
     samples: int
+    layer: Mapping[str, float]
     asked: Mapping[str, int]
     typed: Sequence[Typed]
     folder: Path
@@ -89,6 +91,7 @@ def write(facts: Facts, took_min: float) -> tuple[Path, bool]:
         "recorded_s": [round(each, 1) for each in facts.recorded_s],
         "shown_since": [each.isoformat(timespec="seconds") for each in facts.shown],
         "samples": facts.samples,
+        "layer": facts.layer,
         "answers": facts.asked,
         "commands": [
             {"command": each.command, "exit_code": each.exit_code, "took_s": round(each.took_s, 1)}
@@ -111,7 +114,7 @@ def _without_host(text: str) -> str:
 def _page(facts: Facts, took_min: float, signed: str, *, is_signed_off: bool) -> str:
     before, after = facts.versions
     minutes = facts.factor * facts.scrape_s // 60
-    answers = ", ".join(f"{count} with {status}" for status, count in sorted(facts.asked.items()))
+    answers = ", ".join(f"{count} {status}" for status, count in sorted(facts.asked.items()))
     facts_told = {
         "after": after,
         "before": before,
@@ -130,6 +133,9 @@ def _page(facts: Facts, took_min: float, signed: str, *, is_signed_off: bool) ->
         _commands(facts.typed),
         "## What sign-off wrote",
         re.sub(r"^#", "###", signed, flags=re.MULTILINE).strip(),
+        "## What the layer itself took",
+        "Behind the gate *overhead*: requests by the layer's own time, after the release.",
+        _layer(facts.layer),
         "## What the commands said",
         *[f"`{each.command}`\n\n```\n{_plain(each.said)}\n```" for each in facts.typed],
     ]
@@ -139,6 +145,15 @@ def _page(facts: Facts, took_min: float, signed: str, *, is_signed_off: bool) ->
 def _commands(typed: Sequence[Typed]) -> str:
     rows = [f"| `{each.command}` | {each.exit_code} | {each.took_s:.1f} |" for each in typed]
     return "\n".join(["| command | exit code | seconds |", "| --- | --- | --- |", *rows])
+
+
+def _layer(layer: Mapping[str, float]) -> str:
+    rows, before = [], 0.0
+    for bound, count in layer.items():
+        told = "longer" if bound == "+Inf" else f"up to {float(bound) * 1000:g} ms"
+        rows.append(f"| {told} | {count - before:.0f} |")
+        before = count
+    return "\n".join(["| took | requests |", "| --- | --- |", *rows])
 
 
 def _plain(text: str) -> str:

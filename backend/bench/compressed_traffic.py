@@ -1,4 +1,4 @@
-"""Clients of a system that is being released: lists, single repositories, what isn't there, what is wrong; and errors.
+"""Clients of a system that is being released: lists, a repository, its syncs, what isn't there, what is wrong; errors.
 
 Errors are real: a table is gone for a moment, and a request that needs it is answered with 500.
 """
@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -19,6 +20,7 @@ from tests.traffic import broken_table
 
 _PAUSE_S: Final = 0.25
 _ERROR_EVERY_S: Final = 8.0
+_SYNC_EVERY_S: Final = 10.0
 _TIMEOUT_S: Final = 10
 _LIST: Final = "/api/v1/repositories"
 _ROUND: Final = (_LIST, f"{_LIST}?limit=5", "/api/v1/jobs", f"{_LIST}/999999", f"{_LIST}?limit=1000")
@@ -36,21 +38,26 @@ class Traffic:
     Args:
         url: of the service.
         database: its URL, for errors.
+        repository: to register and to sync.
 
     Attributes:
-        answered: how many answers there were by status; `none` where nobody answered.
+        answered: how many answers there were by status; `not answered` where there was none.
     """
 
-    def __init__(self, url: str, database: str) -> None:
+    def __init__(self, url: str, database: str, repository: Path) -> None:
         self.answered: Counter[str] = Counter()
         self._url = url
         self._database = database
+        self._repository = repository
+        self._one = ""
         self._done = threading.Event()
         self._failing = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Register the repository, and begin."""
+        registered = httpx.post(f"{self._url}{_LIST}", json={"url": self._repository.as_uri()}, timeout=_TIMEOUT_S)
+        self._one = f"{_LIST}/{registered.raise_for_status().json()['id']}"
         self._thread.start()
         return self
 
@@ -71,18 +78,21 @@ class Traffic:
             self._failing.clear()
 
     def _run(self) -> None:
-        next_error_s = time.monotonic()
+        next_error_s = next_sync_s = time.monotonic()
         with httpx.Client(base_url=self._url, timeout=_TIMEOUT_S, trust_env=False) as client:
             while not self._done.wait(_PAUSE_S):
-                for path in _ROUND:
+                for path in (*_ROUND, self._one):
                     self._ask(client, path)
+                if time.monotonic() >= next_sync_s:
+                    next_sync_s = time.monotonic() + _SYNC_EVERY_S
+                    self._ask(client, f"{self._one}/sync", "POST")
                 if self._failing.is_set() and time.monotonic() >= next_error_s:
                     next_error_s = time.monotonic() + _ERROR_EVERY_S
                     with broken_table(self._database):
                         self._ask(client, _LIST)
 
-    def _ask(self, client: httpx.Client, path: str) -> None:
+    def _ask(self, client: httpx.Client, path: str, method: str = "GET") -> None:
         try:
-            self.answered[str(client.get(path).status_code)] += 1
+            self.answered[str(client.request(method, path).status_code)] += 1
         except httpx.TransportError:
-            self.answered["none"] += 1
+            self.answered["not answered"] += 1

@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, Final
-from urllib.parse import unquote, urlsplit
 
 import httpx
 import psycopg
@@ -26,6 +25,7 @@ from ops.demo.api import Api
 from ops.release import containers, deployed_file, version
 from ops.release.backup import LockedOutError
 from ops.release.place import Releases
+from ops.release.secret_folder import SecretFolder
 from ops.stack import lock, secret_store
 from ops.stack.errors import StackError
 from ops.stack.layout import checkout
@@ -77,7 +77,7 @@ class ComposeTarget:
         settings = secret_store.parse(file.read_text()) if file.exists() else {}
         self._settings = _PORTS | settings | {name: value for name, value in os.environ.items() if value}
         self._project = self._settings.get("COMPOSE_PROJECT_NAME", "commandcenter")
-        self._secrets = self._root / self._settings.get("SECRETS_DIR", "secrets")
+        self._secrets = SecretFolder(self._root / self._settings.get("SECRETS_DIR", "secrets"))
 
     # --- where things are
 
@@ -123,31 +123,20 @@ class ComposeTarget:
     @property
     def secrets(self) -> Collection[str]:
         """What must not be written anywhere."""
-        if not self._secrets.is_dir():
-            return []
-        held = [file.read_text().strip() for file in self._secrets.iterdir() if file.is_file()]
-        return sorted({part for text in held for part in _parts(text) if part})
+        return self._secrets.all_parts()
 
     def wanted_secrets(self) -> dict[str, str]:
         """Return the secrets the file mounts, without their addresses."""
-        wanted = ("postgres_password", "secret_key", "api_token", "metrics_token", "exporter_password")
-        found = {name: self._secret(name) for name in wanted}
-        found["database_url"] = unquote(urlsplit(self._secret("database_url")).password or "")
-        found["redis_url"] = unquote(urlsplit(self._secret("redis_url")).password or "")
-        return found
-
-    def _secret(self, name: str) -> str:
-        file = self._secrets / name
-        return file.read_text().strip() if file.is_file() else ""
+        return self._secrets.wanted()
 
     @property
     def secret_key(self) -> str:
         """What the service signs with."""
-        return self._secret("secret_key")
+        return self._secrets.text("secret_key")
 
     def api(self) -> Api:
         """Return a client of the REST API."""
-        return Api(f"http://127.0.0.1:{self._settings['API_PORT']}", self._secret("api_token"))
+        return Api(f"http://127.0.0.1:{self._settings['API_PORT']}", self._secrets.text("api_token"))
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Keep another one that restarts parts away."""
@@ -158,7 +147,7 @@ class ComposeTarget:
         """Ask each part how it is, and the engine whether our services run what is noted."""
         deployed = self.running()
         stopped = deployed["stopped"]
-        metrics = {"Authorization": f"Bearer {self._secret('metrics_token')}"}
+        metrics = {"Authorization": f"Bearer {self._secrets.text('metrics_token')}"}
         asked = {
             "backend": (self._url("API_PORT", "/health/ready"), {}),
             "celery-worker": (self._url("WORKER_METRICS_PORT", "/metrics"), metrics),
@@ -296,7 +285,7 @@ class ComposeTarget:
                 host="127.0.0.1",
                 port=int(self._settings["POSTGRES_PORT"]),
                 user="postgres",
-                password=self._secret("postgres_password"),
+                password=self._secrets.text("postgres_password"),
                 dbname=database,
                 connect_timeout=5,
                 autocommit=True,
@@ -327,7 +316,7 @@ class ComposeTarget:
         """Give the exporter's role its password."""
         try:
             with self.connect() as connection:
-                roles.let_exporter_in(connection, self._secret("exporter_password"))
+                roles.let_exporter_in(connection, self._secrets.text("exporter_password"))
         except roles.NoExporterError as error:
             raise StackError(str(error), "Look at the log of the service migrate.") from error
 
@@ -372,12 +361,6 @@ class ComposeTarget:
             said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
             raise StackError(f"{shlex.join(command[:4])} … failed:\n{said[-3000:]}", "docker compose ps")
         return done
-
-
-def _parts(text: str) -> list[str]:
-    """Return a file's text, and what in it is secret by itself: a URL's password, each word, each of a list."""
-    password = urlsplit(text).password if "://" in text else None
-    return [text, *text.split(), *text.split(","), password or "", unquote(password or "")]
 
 
 def _ask(url: str, headers: Mapping[str, str]) -> str:

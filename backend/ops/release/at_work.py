@@ -78,7 +78,7 @@ def at_work(
     with lock.held(places.lock, doing) as held:
         secrets = tuple(target.secrets)
         if release is None and begin and (not places.ids() or not _brings(places.journal(), commit)):
-            release = new_id(target.checkout)
+            release = new_id(commit or target.resolve("HEAD"))
         journal = places.journal(release, secrets=secrets, before_append=held.check)
         if not _brings(journal, commit):
             raise StackError(

@@ -46,7 +46,7 @@ def apply(
     target = choose_target(console)
     commit = target.resolve(ref)
     if not yes:
-        journal = target.releases.journal(release or new_id(target.checkout))
+        journal = target.releases.journal(release or new_id(commit))
         planned = [step.about for step in steps(target, journal, commit, target.releases.of(journal.release))]
         _tell_plan(console, f"Would bring {commit} into service, {target.running()['commit']} runs now:", planned)
         if as_json:

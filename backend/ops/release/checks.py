@@ -44,7 +44,7 @@ def plan(ref: RefArgument = "HEAD", *, as_json: JsonOption = False) -> None:
 def _planned(target: Target, commit: str) -> dict[str, Any]:
     now, running = schema.revision(target), target.running()
     head = target.revisions(commit)[0]
-    release = new_id(target.checkout)
+    release = new_id(commit)
     journal, folder = target.releases.journal(release), target.releases.of(release)
     return {
         "commit": commit,

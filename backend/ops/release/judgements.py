@@ -76,7 +76,7 @@ def _not_yet_released(target: Target) -> str:
     ids = places.ids()
     if ids and not places.journal().state().is_done(STARTED):
         return ids[-1]
-    return new_id(target.checkout)
+    return new_id(target.resolve("HEAD"))
 
 
 def _in_service(console: Console, release: str | None) -> str | None:

@@ -1,6 +1,5 @@
 """Where releases lie: `releases/<ID>/` in the stack's data folder, one folder a release, and one lock for all."""
 
-import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,17 +65,7 @@ class Releases:
         return [self.journal(release) for release in self.ids()]
 
 
-def new_id(checkout: Path, now: datetime | None = None) -> str:
-    """Return an ID for a release made now: its time (UTC), and the commit where there is one."""
-    moment = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    try:
-        asked = subprocess.run(
-            ["git", "-C", str(checkout), "rev-parse", "--short=12", "HEAD"],  # noqa: S607 - the user's own git.
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:
-        return moment
-    commit = asked.stdout.strip()
-    return f"{moment}-{commit}" if commit else moment
+def new_id(commit: str, now: datetime | None = None) -> str:
+    """Return an ID for a release made now: its time (UTC, to the millisecond), and the commit it brings."""
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    return f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03d}Z-{commit}"

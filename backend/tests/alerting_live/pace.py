@@ -14,15 +14,16 @@ _RANGE: Final = re.compile(r"\[(\d+)([smh])\]")
 
 
 def divide_rules(content: dict[str, Any], keep: Collection[str] = ()) -> None:
-    """Divide each `for` and each range by FACTOR, but for the `for` of the alerts in `keep`."""
+    """Divide each `for`, `keep_firing_for` and range by FACTOR, but for those of the alerts in `keep`."""
     for group in content["groups"]:
         for rule in group["rules"]:
             if rule["alert"] == "CeleryCanaryLate":
                 rule["expr"], count = re.subn(r"([<>]=? )120\b", rf"\g<1>{_CANARY_S}", rule["expr"])
                 assert count == 1
             rule["expr"] = _RANGE.sub(_shorter, rule["expr"])
-            if "for" in rule and rule["alert"] not in keep:
-                rule["for"] = f"{_seconds(rule['for']) * 1000 // FACTOR}ms"
+            for name in ("for", "keep_firing_for"):
+                if name in rule and rule["alert"] not in keep:
+                    rule[name] = f"{_seconds(rule[name]) * 1000 // FACTOR}ms"
 
 
 def divide_routes(content: dict[str, Any]) -> None:

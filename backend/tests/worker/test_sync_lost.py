@@ -40,8 +40,13 @@ def assert_synced_once(service: Service, slow: tuple[Path, int], job_id: str) ->
     assert service.repository(repository_id)["last_commit_sha"] == git(path, "rev-parse", "HEAD")
     assert len(service.rows("SELECT id FROM jobs WHERE repository_id = %s", repository_id)) == 1
     ends = service.system.log_lines("worker", event="task.finished", task_id=job_id, state="SUCCESS")
-    skipped = service.system.log_lines("worker", event="sync.skipped", task_id=job_id)
-    assert len(ends) - len(skipped) == 1
+    # Runs that found the job done or taken, or lost it to another: on a busy machine one may count as lost that isn't.
+    idle = [
+        line
+        for event in ("sync.skipped", "sync.superseded")
+        for line in service.system.log_lines("worker", event=event, task_id=job_id)
+    ]
+    assert len(ends) - len(idle) == 1
 
 
 def test_a_killed_child_is_replaced_and_the_job_ends(service: Service, slow: tuple[Path, int]) -> None:

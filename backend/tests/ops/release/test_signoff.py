@@ -153,6 +153,10 @@ class System:
         """Where they are written down."""
         return Releases(self.data)
 
+    def resolve(self, ref: str) -> str:
+        """Return the commit of a name."""
+        return {"HEAD": "0123456789ab"}[ref]
+
     def api(self) -> "System":
         """Return its client: itself."""
         return self

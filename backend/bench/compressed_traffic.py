@@ -1,4 +1,4 @@
-"""Clients of a system that is being released: lists, a repository, its syncs, what isn't there, what is wrong; errors.
+"""Clients of a system that is being released: lists, a repository, what isn't there, what is wrong; and errors.
 
 Errors are real: a table is gone for a moment, and a request that needs it is answered with 500.
 """
@@ -20,7 +20,6 @@ from tests.traffic import broken_table
 
 _PAUSE_S: Final = 0.25
 _ERROR_EVERY_S: Final = 8.0
-_SYNC_EVERY_S: Final = 10.0
 _TIMEOUT_S: Final = 10
 _LIST: Final = "/api/v1/repositories"
 _ROUND: Final = (_LIST, f"{_LIST}?limit=5", "/api/v1/jobs", f"{_LIST}/999999", f"{_LIST}?limit=1000")
@@ -38,7 +37,7 @@ class Traffic:
     Args:
         url: of the service.
         database: its URL, for errors.
-        repository: to register and to sync.
+        repository: to register; only `verify` syncs it.
 
     Attributes:
         answered: how many answers there were by status; `not answered` where there was none.
@@ -78,21 +77,18 @@ class Traffic:
             self._failing.clear()
 
     def _run(self) -> None:
-        next_error_s = next_sync_s = time.monotonic()
+        next_error_s = time.monotonic()
         with httpx.Client(base_url=self._url, timeout=_TIMEOUT_S, trust_env=False) as client:
             while not self._done.wait(_PAUSE_S):
                 for path in (*_ROUND, self._one):
                     self._ask(client, path)
-                if time.monotonic() >= next_sync_s:
-                    next_sync_s = time.monotonic() + _SYNC_EVERY_S
-                    self._ask(client, f"{self._one}/sync", "POST")
                 if self._failing.is_set() and time.monotonic() >= next_error_s:
                     next_error_s = time.monotonic() + _ERROR_EVERY_S
                     with broken_table(self._database):
                         self._ask(client, _LIST)
 
-    def _ask(self, client: httpx.Client, path: str, method: str = "GET") -> None:
+    def _ask(self, client: httpx.Client, path: str) -> None:
         try:
-            self.answered[str(client.request(method, path).status_code)] += 1
+            self.answered[str(client.get(path).status_code)] += 1
         except httpx.TransportError:
             self.answered["not answered"] += 1

@@ -13,7 +13,7 @@ from ops.release.baseline import Baseline
 from ops.release.gates import Result
 from ops.release.journal import Journal, operator
 from ops.release.report import Report, Waiver
-from ops.release.watch import CHECKPOINTS, named, released_at, taken_back
+from ops.release.watch import CHECKPOINTS, is_of_this_service, named, released_at, taken_back
 from ops.stack.errors import StackError
 
 STEP: Final = "signoff"
@@ -53,11 +53,14 @@ def waivers(journal: Journal, results: Sequence[Result]) -> dict[str, Waiver]:
 
     A word for INSUFFICIENT is none for WORSE.
     """
-    since = released_at(journal)
     found = {}
     for result in results:
         for entry in journal.state().approvals.get(gate_step(result.gate), ()):
-            if entry.moment > since and entry.evidence.get("status") == result.status.value and not result.passes:
+            if (
+                is_of_this_service(journal, entry)
+                and entry.evidence.get("status") == result.status.value
+                and not result.passes
+            ):
                 found[result.gate] = Waiver(
                     result.gate, result.status.value, entry.evidence["reason"], entry.who, entry.at
                 )

@@ -16,6 +16,7 @@ from ops.release.history import Window
 from ops.release.journal import Journal
 from ops.release.judging import Judged, in_words, judgement
 from ops.release.prometheus import Failed, Prometheus, said
+from ops.release.state import Entry
 from ops.release.statistics import Verdict
 from ops.stack.errors import StackError
 
@@ -87,17 +88,29 @@ def released_at(journal: Journal) -> datetime:
     Raises:
         StackError: it is not in service, by the journal.
     """
+    return _started(journal).moment
+
+
+def is_of_this_service(journal: Journal, entry: Entry) -> bool:
+    """Whether a line was written since the new version is in service. By its place: clocks are too coarse, or go wrong.
+
+    Raises:
+        StackError: it is not in service, by the journal.
+    """
+    return entry.number > _started(journal).number
+
+
+def _started(journal: Journal) -> Entry:
     started = journal.state().steps.get(STARTED)
     if started is None or not started.is_done:
         raise StackError(f"Release {journal.release} is not in service.", "commandcenter release apply --yes")
-    return started.entry.moment
+    return started.entry
 
 
 def taken_back(journal: Journal) -> str:
     """Return which way the release was taken back since it was in service, and how that ended; or nothing."""
-    since = released_at(journal)
     for step, state in journal.state().steps.items():
-        if step.startswith("rollback") and state.entry.moment > since:
+        if step.startswith("rollback") and is_of_this_service(journal, state.entry):
             return f"{step}: {state.status}"
     return ""
 
@@ -161,7 +174,7 @@ class Watch:
 
     def _ended_before(self) -> Look | None:
         own = self._journal.state().steps.get(ROLLBACK_STEP)
-        is_ours = own is not None and own.entry.moment > self._released_at
+        is_ours = own is not None and is_of_this_service(self._journal, own.entry)
         by_hand = taken_back(self._journal)
         if own is not None and is_ours and own.status != "done":
             return Look("rollback failed", "this watch tried to roll back before, and it is not known to have worked")
@@ -189,7 +202,7 @@ class Watch:
         return [
             after
             for after in CHECKPOINTS
-            if not any(entry.moment > self._released_at for entry in written.get(named(after), ()))
+            if not any(is_of_this_service(self._journal, entry) for entry in written.get(named(after), ()))
         ]
 
     def _judge(self, until: datetime) -> Judged | Failed:

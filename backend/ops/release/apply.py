@@ -54,7 +54,7 @@ def steps(target: Target, journal: Journal, commit: str, folder: Path) -> list[S
         Step(
             REMEMBER,
             "remember what runs now",
-            do=lambda: {"running": target.running(), "schema": schema.revision(target)},
+            do=lambda: {"running": target.kept(), "schema": schema.revision(target)},
             verify=dict,
             is_done=lambda: True,
             needs_record=True,

@@ -200,6 +200,10 @@ class ComposeTarget:
     def _note(self) -> Path:
         return self._data / "compose-deployment.json"
 
+    def kept(self) -> dict[str, Any]:
+        """Return what runs now: its image stays."""
+        return self.running()
+
     def is_prepared(self, commit: str) -> bool:
         """Whether a version's image is there."""
         return self._run([*self._engine, "image", "inspect", f"{_IMAGE}:{commit}"], may_fail=True).returncode == 0

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Final
 
+import psutil
 import psycopg
 from rich.console import Console
 
@@ -127,6 +128,27 @@ class NativeTarget:
     def running(self) -> dict[str, Any]:
         """Return what is deployed now."""
         return _as_json(self._settings.deployment)
+
+    def kept(self) -> dict[str, Any]:
+        """Return what runs now, laid ready.
+
+        A stack that runs the checkout itself runs what it was when it came up: a `git pull` since then changed only
+        the files.
+        """
+        deployed = self._settings.deployment
+        commit = self._started_commit()
+        if deployed.is_release or not commit:
+            return _as_json(deployed)
+        return self.prepare(commit)
+
+    def _started_commit(self) -> str:
+        """Return the commit that the API was started from; empty where nobody can tell."""
+        state = Supervisor(self._layout).states().get("api")
+        try:
+            commit = psutil.Process(state.pid).environ().get("BUILD_COMMIT", "") if state and state.pid else ""
+            return version.resolve(self._layout.root, commit) if commit else ""
+        except (psutil.Error, StackError):
+            return ""
 
     def is_prepared(self, commit: str) -> bool:
         """Whether a version's code lies ready."""

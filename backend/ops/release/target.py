@@ -65,6 +65,9 @@ class Target(Protocol):
     def running(self) -> Mapping[str, Any]:
         """Return what runs now, in a form that `deploy` takes: `commit` and whatever else the target needs."""
 
+    def kept(self) -> Mapping[str, Any]:
+        """Return what runs now, laid ready, so that it can be deployed again whatever becomes of the checkout."""
+
     def is_prepared(self, commit: str) -> bool:
         """Whether a version's code and dependencies lie ready."""
 

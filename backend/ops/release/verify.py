@@ -246,17 +246,24 @@ def _traced_request(ground: Ground) -> Iterator[Finding]:
     yield from _traced_task(ground, since)
 
 
-def _counted(ground: Ground, query: str, before: object) -> Finding:
-    start = before.number if isinstance(before, Value) else 0.0
-
-    def has_grown(now: Answer) -> bool:
-        return isinstance(now, Value) and now.number > start
-
-    now = _awaited(lambda: ground.prometheus.instant(query), lambda now: has_grown(now) or isinstance(now, Failed))
+def _counted(ground: Ground, query: str, before: Answer) -> Finding:
+    first = start = before.number if isinstance(before, Value) else 0.0
+    deadline = time.monotonic() + _SCRAPE_PATIENCE_S
+    while True:
+        now = ground.prometheus.instant(query)
+        if isinstance(now, Value) and now.number < start:
+            # The last scrape was of a process that is no more, and so is what it counted: ask once more.
+            start = now.number
+            ground.api.call("GET", "/repositories")
+        has_grown = isinstance(now, Value) and now.number > start
+        if has_grown or isinstance(now, Failed) or time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_S)
+    restarted = f" (began anew at {start:.0f})" if start < first else ""
     return judged(
         "the metrics count it",
-        well=has_grown(now),
-        value=f"{start:.0f} → {said(now)}",
+        well=has_grown,
+        value=f"{first:.0f} → {said(now)}{restarted}",
         bound="more than before",
         advice=f"{ground.target.prometheus_url}/targets: is the job backend scraped?",
     )

@@ -153,6 +153,10 @@ def test_an_apply_that_is_killed_anywhere_goes_on(stack: NativeStack) -> None:
     assert set(state.steps) == {"remember", "prepare", "backup", "restore-test", "migrate", "password", "start"}
     assert not state.unknown
     assert all(step.is_done for step in state.steps.values())
+    # The stack ran the checkout, which may be changed at any time: its commit was kept.
+    remembered = state.steps["remember"].entry.evidence["running"]
+    assert remembered["is_release"]
+    assert (Path(remembered["backend"]) / "app").is_dir()
     assert "taken_over_from" in str(state.verdicts["lock"][0].evidence)
     with api(stack) as client:
         assert client.get("/health").status_code == 200

@@ -138,7 +138,8 @@ def _own(settings: Settings, name: str, code: str) -> Program:
         "BEAT_SCHEDULE_FILE": str(data / "run" / "celerybeat-schedule"),
     }
     command = [str(settings.deployment.python), "-m", "app.serve", name]
-    return Program(name, command, data, environment, fingerprint=code)
+    # A worker lets running tasks finish for twenty seconds, then gives them back: killed before, they count as lost.
+    return Program(name, command, data, environment, stop_wait_s=30, fingerprint=code)
 
 
 def _code_digest(settings: Settings) -> str:

@@ -232,7 +232,7 @@ class Supervisor:
                 self._call("stopProcess", name)
                 self._call("startProcess", name, False)
 
-    def stop(self, names: Iterable[str], timeout_s: float = 30) -> None:
+    def stop(self, names: Iterable[str], timeout_s: float = 40) -> None:
         """Stop programs side by side, and wait for them."""
         waited_for = set()
         for name in names:
@@ -263,7 +263,7 @@ class Supervisor:
             for each in answers
         }
 
-    def shut_down(self, timeout_s: float = 40) -> None:
+    def shut_down(self, timeout_s: float = 60) -> None:
         """Stop everything and supervisord itself; whoever doesn't listen is killed."""
         pid = self.pid()
         if self.is_up():

@@ -90,7 +90,7 @@ class CorrelationMiddleware:
             return
         started = perf_counter()
         correlation = self._correlation_of(scope)
-        header = (HEADER, correlation.request_id.encode("latin-1"))
+        header = (HEADER, correlation.request_id.encode())
 
         async def send_with_id(message: Message) -> None:
             if message["type"] in _STARTS:

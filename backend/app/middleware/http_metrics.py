@@ -12,7 +12,7 @@ from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.correlation import current
+from app.correlation import Correlation, current
 from app.telemetry.logs import emit
 from app.telemetry.publisher import add_source, keep_publishing
 from app.telemetry.route import route_template
@@ -60,8 +60,8 @@ class HttpMetricsMiddleware:
 
     def __init__(self, app: ASGIApp, *, slow_ms: float = 1000.0, access_log: bool = True) -> None:
         self._app = app
-        self._access_log = access_log
-        self._slow_s = slow_ms / 1000
+        self.access_log = access_log
+        self.slow_s = slow_ms / 1000
         self.children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._is_publishing = False
 
@@ -96,12 +96,20 @@ class HttpMetricsMiddleware:
         self.children[key] = children
         return children
 
-    def tell(self, scope: Scope, method: str, route: str, status: int, duration_s: float) -> None:
-        """Leave the access line."""
-        remarkable = status >= _SERVER_ERROR or duration_s > self._slow_s
-        correlation = current()
+    def tell(
+        self,
+        scope: Scope,
+        method: str,
+        route: str,
+        status: int,
+        duration_s: float,
+        correlation: Correlation | None,
+        *,
+        remarkable: bool,
+    ) -> None:
+        """Leave the access line; of a probe only where there is more to tell."""
         wanted = correlation is not None and correlation.wants_trail
-        if not remarkable and not wanted and (route in _QUIET or not self._access_log):
+        if route in _QUIET and not remarkable and not wanted:
             return
         client = scope.get("client")
         trail = correlation.trail if correlation is not None else None
@@ -167,15 +175,18 @@ class _Exchange:
         ended = perf_counter()
         layer, scope = self._layer, self._scope
         _in_progress[self._method] -= 1
+        correlation = current()
         try:
+            duration_s = ended - self._started
             route = route_template(scope) or UNMATCHED
             key = (self._method, route, status)
             requests, duration = layer.children.get(key) or layer.make_children(key)
             requests.inc()
-            duration.observe(ended - self._started)
-            layer.tell(scope, self._raw_method, route, status, ended - self._started)
+            duration.observe(duration_s)
+            remarkable = status >= _SERVER_ERROR or duration_s > layer.slow_s
+            if layer.access_log or remarkable or (correlation is not None and correlation.wants_trail):
+                layer.tell(scope, self._raw_method, route, status, duration_s, correlation, remarkable=remarkable)
         except Exception:  # noqa: BLE001 - never costs a request
             hook_failed("http_metrics")
-        correlation = current()
         if correlation is not None:
             correlation.overhead_s += perf_counter() - ended

@@ -240,10 +240,6 @@ class ComposeTarget:
         """Stop API, worker, beat and the exporter."""
         self._on(self.running(), "stop", *_OWN, _EXPORTER)
 
-    def is_quick_rolled_back(self, wanted: Mapping[str, Any]) -> bool:
-        """Whether the layer is off and the exporter stopped."""
-        return self.without_layer(wanted) == dict(wanted)
-
     def without_layer(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Return the same with the layer off and the exporter stopped."""
         return self.without_exporter(wanted) | {"switches": {**wanted["switches"], _LAYER: "false"}}

@@ -174,10 +174,6 @@ class NativeTarget:
         with self.exclusive():
             Supervisor(self._layout).stop((*reversed(parts.OWN), _EXPORTER))
 
-    def is_quick_rolled_back(self, wanted: Mapping[str, Any]) -> bool:
-        """Whether the layer is off and the exporter stopped."""
-        return self.without_layer(wanted) == dict(wanted)
-
     def without_layer(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Return the same with the layer off and the exporter stopped."""
         found = _from_json(self.without_exporter(wanted))

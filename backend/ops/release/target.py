@@ -80,9 +80,6 @@ class Target(Protocol):
     def halt(self) -> None:
         """Stop our own services, and only them."""
 
-    def is_quick_rolled_back(self, wanted: Mapping[str, Any]) -> bool:
-        """Whether `wanted` already has the layer off and the exporter stopped."""
-
     def without_layer(self, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the same with the layer switched off and the exporter stopped."""
 

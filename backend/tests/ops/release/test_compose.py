@@ -185,8 +185,8 @@ def test_quick_stops_the_exporter_and_starts_the_rest_without_the_layer(
     assert stop[2:] == ["stop", "postgres-exporter"]
     assert up[-3:] == ["backend", "celery-worker", "celery-beat"]
     assert programs.environment("up")["CORRELATION_ENABLED"] == "false"
-    assert target.is_quick_rolled_back(target.running())
-    assert not target.is_quick_rolled_back(NEW)
+    assert target.without_layer(target.running()) == target.running()
+    assert target.without_layer(NEW) != NEW
 
 
 @pytest.mark.usefixtures("well")

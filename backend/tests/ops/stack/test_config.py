@@ -213,7 +213,6 @@ def test_alertmanager_tells_this_machines_api(layout: Layout) -> None:
         assert Path(hook["http_config"]["authorization"]["credentials_file"]).read_text() == "psst"
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="wants Debian's package prometheus")
 def test_promtool_takes_rules_and_configuration(layout: Layout) -> None:
     """Both the file in monitoring/ and what is made of it."""
     path = layout.data / "prometheus" / "prometheus.yml"

@@ -140,8 +140,8 @@ def test_without_yes_nothing_is_changed(stack: NativeStack) -> None:
 
 def test_an_apply_that_is_killed_anywhere_goes_on(stack: NativeStack) -> None:
     """Before and after both lines that each of its seven steps writes."""
-    # A run writes who it took over from, then its first open step: the third to the sixth moment lie around the lines of
-    # that. The password is set by every run, so `start` comes two lines later.
+    # A run writes who it took over from, then its first open step: moments three to six lie around the lines of that.
+    # The password is set by every run, so `start` comes two lines later.
     for at in [*([3, 4, 5, 6] * 6), 7, 8, 9, 10]:
         done = stack.run("release", "apply", "new", "--yes", launcher=KILLED, TEST_KILL_AT=str(at))
         assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr

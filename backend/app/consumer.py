@@ -10,9 +10,9 @@ from kombu.transport.redis import QoS
 class PatientConsumer(Consumer):
     """Reconnects also where messages were not acknowledged yet when the connection was lost, and loses none."""
 
-    def connect(self) -> Any:
+    def connection_for_read(self, heartbeat: float | None = None) -> Any:
         """Connect such that a message is noted as unacknowledged even where a connection fell silent."""
-        connection = super().connect()
+        connection = super().connection_for_read(heartbeat)
         channel: Any = connection.default_channel
         if issubclass(channel.QoS, QoS):
             channel.QoS = NotingQoS

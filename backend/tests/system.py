@@ -58,7 +58,9 @@ class System:
 
     def log_lines(self, service: str, **match: Any) -> list[dict[str, Any]]:
         """Return a service's log lines in which every named key has the given value."""
-        lines = [json.loads(line) for line in self.log_path(service).read_text().splitlines() if line.startswith("{")]
+        # The last may still be being written.
+        whole, _, _ = self.log_path(service).read_text().rpartition("\n")
+        lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in lines if all(line.get(key) == value for key, value in match.items())]
 
     def wait_for_line(self, service: str, **match: Any) -> dict[str, Any]:

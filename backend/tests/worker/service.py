@@ -25,7 +25,7 @@ FORMER_KEY = "the key of last year and long enough to be one"
 _SHORT = {
     "TEST_BEAT_S": "1",
     "SYNC_RETRY_S": "0.5",
-    "JOB_LOST_AFTER_S": "2",
+    "JOB_LOST_AFTER_S": "4",
     "ALLOW_PRIVATE_ADDRESSES": "true",
     "SYNC_INTERVAL_S": "86400",
     "SECRET_KEY_FALLBACKS": FORMER_KEY,

@@ -168,7 +168,7 @@ def started(scratch: Path, before: str) -> Iterator[Run]:
         brought_up = stack.run("up")
         if brought_up.returncode:
             sys.exit(brought_up.stdout + brought_up.stderr)
-        first = stack.run("release", "apply", before, "--yes")
+        first = stack.run("release", "apply", before, "--yes", "--without-baseline", "what there was before")
         if first.returncode:
             sys.exit(first.stdout + first.stderr)
         api = f"http://127.0.0.1:{stack.ports['API_PORT']}"

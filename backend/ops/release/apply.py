@@ -4,6 +4,7 @@ Each step is written down before and after it; run again, it goes on where it wa
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from ops.stack.errors import StackError
 REMEMBER: Final = "remember"
 PREPARE: Final = "prepare"
 BACKUP: Final = "backup"
+# An `apply` that goes on after longer backs up again: meanwhile the service wrote.
+_BACKUP_LASTS: Final = timedelta(hours=1)
 
 
 def steps(target: Target, journal: Journal, commit: str, folder: Path) -> list[Step]:
@@ -70,9 +73,12 @@ def steps(target: Target, journal: Journal, commit: str, folder: Path) -> list[S
         Step(
             BACKUP,
             "back the database up",
-            do=lambda: backup.take(target, file),
+            do=lambda: backup.take(target, backup.with_former_kept(file)),
             verify=dict,
-            is_done=lambda: backup.is_whole(file, journal.state().steps[BACKUP].entry.evidence.get("sha256", "")),
+            is_done=lambda: (
+                _is_of_now(journal)
+                and backup.is_whole(file, journal.state().steps[BACKUP].entry.evidence.get("sha256", ""))
+            ),
             inputs=str(file),
             needs_record=True,
         ),
@@ -110,6 +116,12 @@ def steps(target: Target, journal: Journal, commit: str, folder: Path) -> list[S
             inputs=commit,
         ),
     ]
+
+
+def _is_of_now(journal: Journal) -> bool:
+    """Whether the backup holds what the migration finds. Once the schema is migrated it can't be made again."""
+    state = journal.state()
+    return state.is_done("migrate") or datetime.now(UTC) - state.steps[BACKUP].entry.moment < _BACKUP_LASTS
 
 
 def apply(target: Target, journal: Journal, runner: Runner, commit: str, folder: Path) -> None:

@@ -6,6 +6,7 @@ The rows of every table are counted in the very snapshot that is dumped, and aga
 import hashlib
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,14 @@ def row_counts(connection: psycopg.Connection[tuple[Any, ...]]) -> dict[str, int
         query = sql.SQL("SELECT count(*) FROM public.{}").format(sql.Identifier(table))
         [[counts[str(table)]]] = connection.execute(query).fetchall()
     return counts
+
+
+def with_former_kept(file: Path) -> Path:
+    """Return where to write a backup; one that lies there is kept by the time it was made."""
+    if file.exists():
+        made = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+        file.rename(file.with_name(f"{file.stem}.of-{made:%Y%m%dT%H%M%SZ}{file.suffix}"))
+    return file
 
 
 def take(target: Target, file: Path) -> dict[str, Any]:

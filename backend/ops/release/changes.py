@@ -12,18 +12,21 @@ from ops.release import schema
 from ops.release.apply import apply as bring_in
 from ops.release.apply import remembered, steps
 from ops.release.at_work import Work, at_work, choose_target
+from ops.release.baseline import STEP as BASELINE
 from ops.release.exits import ROLLBACK_FAILED
+from ops.release.journal import Journal
 from ops.release.place import new_id
-from ops.stack.errors import LOCKED, StackError
+from ops.stack.errors import LOCKED, StackError, in_plain_words
 from ops.stack.plainly import plainly
 
 ReleaseOption = Annotated[
     str | None,
-    typer.Option("--release", help="ID; the one written to last unless given.", show_default=False),
+    typer.Option("--release", help="ID; the one at stake unless given: see `release status`.", show_default=False),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would be done.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For a script to read.")]
 
+_UNJUDGED: Final = "apply without baseline"
 _QUICK: Final = "quick"
 _FULL: Final = "full"
 
@@ -38,6 +41,10 @@ def apply(
     ref: Annotated[str, typer.Argument(help="Commit, branch or tag.")] = "HEAD",
     *,
     release: ReleaseOption = None,
+    without_baseline: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Go without one: errors can't be judged then.", show_default=False),
+    ] = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -54,10 +61,23 @@ def apply(
         return
     with at_work(console, f"apply {commit}", release, begin=True, commit=commit) as work:
         console.print(f"Release [bold]{escape(work.journal.release)}[/]: {commit}")
+        _want_baseline(work.journal, without_baseline)
         bring_in(work.target, work.journal, work.runner, commit, work.folder)
         if as_json:
             typer.echo(json.dumps({"release": work.journal.release, "commit": commit, "applied": True}, indent=2))
         console.print("\nNext: commandcenter release verify")
+
+
+def _want_baseline(journal: Journal, reason: str | None) -> None:
+    """Refuse a version that nothing could be held against: whether it is worse, nobody could say afterwards."""
+    if journal.state().is_done(BASELINE) or _UNJUDGED in journal.state().approvals:
+        return
+    if reason is None or not reason.strip():
+        raise StackError(
+            "No baseline was kept: whether this version fails more often could not be told.",
+            "commandcenter release baseline; or go without: --without-baseline 'why'.",
+        )
+    journal.append("approval", _UNJUDGED, evidence={"reason": journal.masked(reason.strip())})
 
 
 @plainly
@@ -66,14 +86,19 @@ def rollback(
     *,
     release: ReleaseOption = None,
     to: Annotated[str | None, typer.Option(help="full: schema revision; the one before unless given.")] = None,
+    accept_rows: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="full: why rows may differ afterwards.", show_default=False),
+    ] = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take a release back. Exit code 6 where that fails: run it again, it goes on."""
     if kind not in {_QUICK, _FULL}:
         raise typer.BadParameter("quick or full", param_hint="KIND")
-    if to is not None and kind == _QUICK:
-        raise typer.BadParameter("only goes with full", param_hint="--to")
+    for option, value in (("--to", to), ("--accept-rows", accept_rows)):
+        if value is not None and kind == _QUICK:
+            raise typer.BadParameter("only goes with full", param_hint=option)
     console = _console(as_json=as_json)
     if not yes:
         planned = _rollback_plan(console, kind, release, to)
@@ -81,8 +106,10 @@ def rollback(
             typer.echo(json.dumps({"kind": kind, "would": planned}, indent=2))
         return
     try:
-        with at_work(console, f"rollback {kind}", release, begin=kind == _QUICK) as work:
-            took_s = roll_back(work, kind, to)
+        with in_plain_words("The way back"):
+            release = release or choose_target(console).releases.at_stake()
+            with at_work(console, f"rollback {kind}", release, begin=kind == _QUICK) as work:
+                took_s = roll_back(work, kind, to, accept_rows)
     except StackError as error:
         if error.exit_code != LOCKED:
             error.exit_code = ROLLBACK_FAILED
@@ -92,11 +119,11 @@ def rollback(
     console.print(f"\n[green]Rolled back[/] ({kind}, {took_s:.1f} s). Next: commandcenter status")
 
 
-def roll_back(work: Work, kind: str, to: str | None = None) -> float:
+def roll_back(work: Work, kind: str, to: str | None = None, accept_rows: str | None = None) -> float:
     """Take a release back, `quick` or `full`; return the seconds it took."""
     if kind == _QUICK:
         return way_back.quick(work.target, work.journal, work.runner)
-    return way_back.full(work.target, work.journal, work.runner, to)
+    return way_back.full(work.target, work.journal, work.runner, to, accept_rows)
 
 
 def _rollback_plan(console: Console, kind: str, release: str | None, to: str | None) -> list[str]:
@@ -104,7 +131,7 @@ def _rollback_plan(console: Console, kind: str, release: str | None, to: str | N
     if kind == _QUICK:
         planned = ["switch the layer off", "stop the exporter", "start our services again", "wait until all is healthy"]
     else:
-        before: Any = remembered(target.releases.journal(release))
+        before: Any = remembered(target.releases.journal(release or target.releases.at_stake()))
         goal = to or before["schema"]
         now = schema.revision(target)
         planned = ["stop API, worker and beat", "count the rows"]

@@ -7,6 +7,7 @@ zero, which `increase()` would miss, and one that starts again does not count ba
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import Final, Literal
 
 from ops.release.journal import Journal
@@ -24,6 +25,7 @@ MIN_UP: Final = 0.9
 _DOWN: Final = f"up under {MIN_UP:.0%} of the time"
 _DAY_S: Final = 24 * HOUR_S
 # Steps in a journal that leave the service alone; all others belong to a deployment.
+_GIVEN_UP_AFTER: Final = timedelta(hours=1)
 _HARMLESS: Final = ("baseline", "verify", "watch", "signoff", "alerts")
 
 
@@ -227,11 +229,20 @@ def _sums(some: Iterable[Hour]) -> tuple[float, float]:
 
 
 def windows_of(journals: Iterable[Journal], now: datetime) -> list[Window]:
-    """Return the deployments and drills that journals tell of; what has no end yet goes on until now."""
-    return [window for journal in journals for window in _windows(journal.entries, now)]
+    """Return the deployments and drills that journals tell of.
+
+    What has no end yet goes on until now, but no longer than an hour after its journal's last word, nor into another
+    release: what was given up without a word must not swallow all history that comes after it.
+    """
+    written = sorted((journal.entries for journal in journals if journal.entries), key=lambda each: each[0].moment)
+    beginnings = [entries[0].moment for entries in written[1:]]
+    found: list[Window] = []
+    for entries, following in zip_longest(written, beginnings):
+        found += _windows(entries, min(now, entries[-1].moment + _GIVEN_UP_AFTER, following or now))
+    return found
 
 
-def _windows(entries: Sequence[Entry], now: datetime) -> Iterator[Window]:
+def _windows(entries: Sequence[Entry], until: datetime) -> Iterator[Window]:
     begun: dict[str, datetime] = {}
     for entry in entries:
         if entry.kind in {"verdict", "approval"} or entry.step.startswith(_HARMLESS):
@@ -241,7 +252,7 @@ def _windows(entries: Sequence[Entry], now: datetime) -> Iterator[Window]:
         else:
             yield Window(begun.pop(entry.step, entry.moment), entry.moment, _why(entry.step))
     for step, start in begun.items():
-        yield Window(start, now, _why(step))
+        yield Window(start, max(start, until), _why(step))
 
 
 def _why(step: str) -> Literal["deployment", "drill"]:

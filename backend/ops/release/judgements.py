@@ -25,7 +25,7 @@ from ops.release.loading import Loads, load
 from ops.release.place import new_id
 from ops.release.prometheus import Failed, Prometheus
 from ops.release.target import Target
-from ops.release.watch import STARTED, Look, Watch, released_at
+from ops.release.watch import STARTED, Look, Watch, failing_health, released_at
 from ops.stack.errors import LOCKED, StackError
 from ops.stack.plainly import plainly
 
@@ -79,12 +79,9 @@ def _not_yet_released(target: Target) -> str:
     return new_id(target.resolve("HEAD"))
 
 
-def _in_service(console: Console, release: str | None) -> str | None:
-    """Return the release that was asked for; else the latest that is in service, whatever was begun since."""
-    if release is None:
-        found = [each.release for each in choose_target(console).releases.journals() if each.state().is_done(STARTED)]
-        return found[-1] if found else None
-    return release
+def _at_stake(console: Console, release: str | None) -> str | None:
+    """Return the release that was asked for; else the one that changed what runs last, whatever was begun since."""
+    return release or choose_target(console).releases.at_stake()
 
 
 def _take_baseline(work: Work, prometheus: Prometheus, span: timedelta, reasons: Mapping[str, str]) -> list[Result]:
@@ -141,19 +138,20 @@ def watch(
 
 
 def _look(console: Console, release: str | None) -> Look:
+    # Asked before the lock is held: a service that is away lets one wait for minutes, and others may want to go back.
+    sick = failing_health(lambda: _health(choose_target(console)))
     with (
-        at_work(console, "watch", _in_service(console, release)) as work,
+        at_work(console, "watch", _at_stake(console, release)) as work,
         Prometheus(work.target.prometheus_url) as prometheus,
     ):
-        kept = before.load(work.folder, work.journal)
+        has_baseline = work.journal.state().is_done(before.STEP)
         return Watch(
             prometheus,
             work.journal,
-            kept,
+            before.load(work.folder, work.journal) if has_baseline else None,
             lambda: history.windows_of(work.target.releases.journals(), datetime.now(UTC)),
-            lambda: _health(work.target),
             lambda _: roll_back(work, "quick"),
-        ).look(datetime.now(UTC))
+        ).look(datetime.now(UTC), sick)
 
 
 def _health(target: Target) -> str:
@@ -198,7 +196,7 @@ def signoff(
     reasons = _reasons(waive, "--waive", tuple(GATES))
     console = Console(stderr=as_json, highlight=False)
     with (
-        at_work(console, "signoff", _in_service(console, release)) as work,
+        at_work(console, "signoff", _at_stake(console, release)) as work,
         Prometheus(work.target.prometheus_url) as prometheus,
     ):
         now = datetime.now(UTC)

@@ -63,12 +63,19 @@ def in_words(judged: Judgement) -> str:
         f"{judged.hours} paired hours"
     )
     if judged.verdict is Verdict.INSUFFICIENT:
-        text += f"; a rise of {high:.1f} points is not excluded"
+        text += f"; a rise of {high:.1f} points is not excluded, {_time_to_go(judged)}"
     if judged.is_already_worse:
         text += "; ALREADY WORSE than the margin allows, though it is early"
     if judged.wants_word:
         text += f"; {k:.0f} failed where {baseline_k / baseline_n * n:.0f} were to be expected"
     return text
+
+
+def _time_to_go(judged: Judgement) -> str:
+    """Return how long it takes until there is enough to judge."""
+    if judged.hours_to_go is None:
+        return "and at this rate of requests it never will be"
+    return f"which takes about {judged.hours_to_go:.0f} hours more at this rate"
 
 
 def advice(found: Judged) -> str:

@@ -4,9 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from ops.release.journal import FILE, Journal
 from ops.stack.errors import StackError
+
+# The steps of `apply` by which what runs becomes another. Their `undo` counts too: a way back is gone once.
+CHANGING: Final = frozenset({"migrate", "start"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,19 @@ class Releases:
                 )
             release = ids[-1]
         return Journal(self.of(release), release, secrets=secrets, before_append=before_append)
+
+    def at_stake(self) -> str | None:
+        """Return the release that changed what runs last, or began to: whatever was begun for another one since.
+
+        None where no release ever changed anything.
+        """
+        touched = {
+            journal.release: entry.moment
+            for journal in self.journals()
+            for entry in journal.entries
+            if entry.step in CHANGING and entry.kind not in {"verdict", "approval"}
+        }
+        return max(touched, key=lambda release: touched[release]) if touched else None
 
     def journals(self) -> list[Journal]:
         """Open the journals of all releases, the one written to last at the end."""

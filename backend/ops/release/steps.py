@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from ops.release.journal import Journal
 from ops.release.scrubbing import scrubbed
-from ops.stack.errors import StackError
+from ops.stack.errors import StackError, in_plain_words
 
 Evidence = Mapping[str, Any]
 
@@ -73,7 +73,9 @@ class Runner:
             StackError: it failed; the journal says so too.
         """
         before = self._journal.state().steps.get(step.name)
-        if self._journal.state().is_done(step.name, step.inputs) and step.is_done():
+        with in_plain_words(step.about):
+            is_done = self._journal.state().is_done(step.name, step.inputs) and step.is_done()
+        if is_done:
             self._console.print(f"  [green]✓[/] {step.about} [dim](done before)[/]", highlight=False)
             return before.entry.evidence if before else {}
         started = time.monotonic()
@@ -81,11 +83,12 @@ class Runner:
         self._journal.append("intent", step.name, inputs=step.inputs)
         try:
             evidence: dict[str, Any] = {}
-            if was_cut_off and not step.needs_record and step.is_done():
-                evidence["found"] = "done already, by a run that was cut off"
-            else:
-                evidence |= self._watched(step)
-            evidence |= step.verify()
+            with in_plain_words(step.about):
+                if was_cut_off and not step.needs_record and step.is_done():
+                    evidence["found"] = "done already, by a run that was cut off"
+                else:
+                    evidence |= self._watched(step)
+                evidence |= step.verify()
         except StackError as error:
             self._journal.append(
                 "failed", step.name, inputs=step.inputs, evidence={"problem": scrubbed(error.problem, self._secrets)}

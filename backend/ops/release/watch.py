@@ -16,9 +16,10 @@ from ops.release.history import Window
 from ops.release.journal import Journal
 from ops.release.judging import Judged, in_words, judgement
 from ops.release.prometheus import Failed, Prometheus, said
+from ops.release.rollback import FULL, QUICK
 from ops.release.state import Entry
 from ops.release.statistics import Verdict
-from ops.stack.errors import StackError
+from ops.stack.errors import StackError, in_plain_words
 
 STARTED: Final = "start"
 ROLLBACK_STEP: Final = "watch rollback"
@@ -101,23 +102,61 @@ def is_of_this_service(journal: Journal, entry: Entry) -> bool:
 
 
 def _started(journal: Journal) -> Entry:
-    started = journal.state().steps.get(STARTED)
-    if started is None or not started.is_done:
+    """Return the line by which the version came into service; it may have been taken back since."""
+    state = journal.state().steps.get(STARTED)
+    started = [entry for entry in journal.entries if (entry.kind, entry.step) == ("done", STARTED)]
+    if state is None or state.status not in {"done", "undone"} or not started:
         raise StackError(f"Release {journal.release} is not in service.", "commandcenter release apply --yes")
-    return started.entry
+    return started[-1]
 
 
 def taken_back(journal: Journal) -> str:
-    """Return which way the release was taken back since it was in service, and how that ended; or nothing."""
-    for step, state in journal.state().steps.items():
-        if step.startswith("rollback") and is_of_this_service(journal, state.entry):
-            return f"{step}: {state.status}"
-    return ""
+    """Return which way the release was taken back last since it was in service, and how that ended; or nothing.
+
+    `rollback-full: done` only once all of it is; until then the step it stopped at, as `rollback-schema: failed`.
+    """
+    state = journal.state()
+    steps = [
+        each
+        for step, each in state.steps.items()
+        if step.startswith("rollback") and is_of_this_service(journal, each.entry)
+    ]
+    if not steps:
+        return ""
+    last = max(steps, key=lambda each: each.entry.number)
+    if last.step == QUICK:
+        return f"{QUICK}: {last.status}"
+    if state.steps[STARTED].status == "undone":
+        return f"{FULL}: done"
+    # All its steps may be done, and its end not be written yet.
+    return f"{last.step}: {'unknown' if last.is_done else last.status}"
 
 
 def named(after: timedelta) -> str:
     """Return a checkpoint's name."""
     return f"watch {after // _HOUR} h"
+
+
+def failing_health(health: Health, pause: Callable[[float], object] = time.sleep) -> str:
+    """Return what is wrong if the service fails too often; a single failure is asked again.
+
+    It takes minutes where the service is away, so nobody's way back should have to wait for it.
+
+    Args:
+        health: asks the service, and returns what is wrong in words, or nothing.
+        pause: waits between two questions, in seconds.
+    """
+    failures: list[str] = []
+    for asked in range(PROBES):
+        problem = health()
+        failures += [problem] if problem else []
+        if len(failures) == FAILURES:
+            return failures[-1]
+        # The rest can't make it three any more.
+        if FAILURES - len(failures) > PROBES - 1 - asked or not failures:
+            return ""
+        pause(PROBE_PAUSE_S)
+    return ""
 
 
 class Watch:
@@ -126,42 +165,42 @@ class Watch:
     Args:
         prometheus: whom to ask.
         journal: the release's; checkpoints and the rollback are written there.
-        baseline: what it is judged against.
+        baseline: what it is judged against; without, only its health is.
         windows: deployments and drills, as they are known at each look.
-        health: asks the service, and returns what is wrong in words, or nothing.
         rollback: takes the release back, the quick way, for a reason; raises StackError where that fails.
-        pause: waits between two questions after its health, in seconds.
     """
 
     def __init__(
         self,
         prometheus: Prometheus,
         journal: Journal,
-        baseline: Baseline,
+        baseline: Baseline | None,
         windows: Callable[[], Sequence[Window]],
-        health: Health,
         rollback: Rollback,
-        pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self._prometheus = prometheus
         self._journal = journal
         self._baseline = baseline
         self._windows = windows
-        self._health = health
         self._rollback = rollback
-        self._pause = pause
         # The deployment's own hour is not judged.
         self._released_at = released_at(journal)
         self.since = history.hour_after(self._released_at)
 
-    def look(self, now: datetime) -> Look:
-        """Look once: health first, then what is due, then whether it is worse."""
+    def look(self, now: datetime, sick: str = "") -> Look:
+        """Look once: health first, then what is due, then whether it is worse.
+
+        Args:
+            now: the time.
+            sick: what `failing_health` said.
+        """
         ended = self._ended_before()
         if ended is not None:
             return ended
-        problem = self._failing_health()
-        if problem:
-            return self._roll_back(f"health failed {FAILURES} of {PROBES} times: {problem}")
+        if sick:
+            return self._roll_back(f"health failed {FAILURES} of {PROBES} times: {sick}")
+        if self._baseline is None:
+            return Look("inconclusive", "no baseline was kept: errors can't be judged, only its health is watched")
         made: list[Checkpoint] = []
         for after in self._missing():
             if self.since + after + _SETTLE > now:
@@ -175,26 +214,18 @@ class Watch:
     def _ended_before(self) -> Look | None:
         own = self._journal.state().steps.get(ROLLBACK_STEP)
         is_ours = own is not None and is_of_this_service(self._journal, own.entry)
-        by_hand = taken_back(self._journal)
+        way = taken_back(self._journal)
         if own is not None and is_ours and own.status != "done":
-            return Look("rollback failed", "this watch tried to roll back before, and it is not known to have worked")
-        if by_hand and not by_hand.endswith((": done", ": undone")):
-            return Look("rollback failed", f"it was begun and did not end well ({by_hand})")
-        return Look("rolled back", "the release was taken back") if is_ours or by_hand else None
-
-    def _failing_health(self) -> str:
-        """Return what is wrong if the service fails too often; a single failure is asked again."""
-        failures: list[str] = []
-        for asked in range(PROBES):
-            problem = self._health()
-            failures += [problem] if problem else []
-            if len(failures) == FAILURES:
-                return failures[-1]
-            # The rest can't make it three any more.
-            if FAILURES - len(failures) > PROBES - 1 - asked or not failures:
-                return ""
-            self._pause(PROBE_PAUSE_S)
-        return ""
+            if way.endswith(": done"):
+                # A person finished it, or it was done before its end could be written down.
+                self._journal.append("done", ROLLBACK_STEP, evidence={"found": way})
+                return Look("rolled back", f"the release was taken back ({way})")
+            if own.status == "unknown":
+                return self._finish_rollback(str(own.entry.evidence.get("reason", "")))
+            return Look("rollback failed", f"this watch tried to roll back before, and it failed ({way or 'at once'})")
+        if way and not way.endswith(": done"):
+            return Look("rollback failed", f"it was begun and did not end well ({way})")
+        return Look("rolled back", f"the release was taken back ({way or 'by this watch'})") if way or is_ours else None
 
     def _missing(self) -> list[timedelta]:
         """Return the checkpoints that nobody has written since the version is in service."""
@@ -206,7 +237,8 @@ class Watch:
         ]
 
     def _judge(self, until: datetime) -> Judged | Failed:
-        return judgement(self._prometheus, self._baseline.hours, self.since, until, self._windows())
+        hours = self._baseline.hours if self._baseline else ()
+        return judgement(self._prometheus, hours, self.since, until, self._windows())
 
     def _write(self, after: timedelta, judged: Judged) -> Checkpoint:
         at = self.since + after
@@ -246,8 +278,13 @@ class Watch:
         if ROLLBACK_STEP in self._journal.state().steps:
             return Look("worse", f"{reason}; it was rolled back by itself once, now a person must decide", made)
         self._journal.append("intent", ROLLBACK_STEP, evidence={"reason": reason})
+        return self._finish_rollback(reason, made)
+
+    def _finish_rollback(self, reason: str, made: Sequence[Checkpoint] = ()) -> Look:
+        """Do it, or go on where a watch was killed that did."""
         try:
-            self._rollback(reason)
+            with in_plain_words("The way back"):
+                self._rollback(reason)
         except StackError as error:
             self._journal.append("failed", ROLLBACK_STEP, evidence={"exit_code": error.exit_code})
             return Look("rollback failed", f"{reason}. {error.problem} {error.way_out}", made)

@@ -1,7 +1,12 @@
 """What the stack says when it cannot go on."""
 
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+import psycopg
 
 FAILED: Final = 1
 LOCKED: Final = 7
@@ -15,6 +20,32 @@ class StackError(Exception):
         self.problem = problem
         self.way_out = way_out
         self.exit_code = exit_code
+
+
+# What files, programs and the database raise where they can't do what they are asked.
+TROUBLES: Final = (OSError, subprocess.SubprocessError, psycopg.Error)
+
+
+@contextmanager
+def in_plain_words(doing: str) -> Iterator[None]:
+    """Say what the block could not do, and why, where its trouble is not in words yet.
+
+    Raises:
+        StackError: a file, a program or the database was in the way.
+    """
+    try:
+        yield
+    except TROUBLES as error:
+        # A program's arguments, and the rest of what a database says, may hold what must not be shown.
+        if isinstance(error, subprocess.TimeoutExpired):
+            why = f"no answer within {error.timeout:g} s"
+        elif isinstance(error, subprocess.CalledProcessError):
+            why = f"a program ended with {error.returncode}"
+        elif isinstance(error, OSError):
+            why = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
+        else:
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StackError(f"{doing} failed: {why}.", "Remove the cause, and run the same again: it goes on.") from error
 
 
 def last_lines(log: Path, count: int = 15) -> str:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ops.stack.errors import StackError
+from ops.stack.errors import StackError, in_plain_words
 
 _errors: Final = Console(stderr=True)
 
@@ -17,12 +17,13 @@ _R = TypeVar("_R")
 
 
 def plainly(command: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Turn a StackError into its words and its exit code."""
+    """Turn what a person can act on into words and an exit code: a StackError, a full disk, a database that is away."""
 
     @functools.wraps(command)
     def guarded(*arguments: _P.args, **options: _P.kwargs) -> _R:
         try:
-            return command(*arguments, **options)
+            with in_plain_words(f"`{getattr(command, '__name__', 'this')}`"):
+                return command(*arguments, **options)
         except StackError as error:
             # Logs are full of brackets, which are no markup of ours.
             _errors.print(f"[red]✗[/] {escape(error.problem)}", highlight=False, soft_wrap=True)

@@ -98,7 +98,8 @@ def errors(
 def _released_at() -> datetime:
     """Return when the latest release began to start its version."""
     try:
-        journal = Releases(Layout.from_environment().data).journal()
+        places = Releases(Layout.from_environment().data)
+        journal = places.journal(places.at_stake())
     except StackError as error:
         _complain([say.safe(error.problem), say.safe(error.way_out)])
         raise typer.Exit(error.exit_code) from None

@@ -258,7 +258,7 @@ def test_what_a_journal_says_of_deployments_and_drills(tmp_path):
     )
     for kind, step in written:
         journal.append(kind, step)
-    now = datetime.now(UTC) + HOUR
+    now = datetime.now(UTC) + HOUR / 2
     found = windows_of([journal], now)
     assert [window.why for window in found] == ["deployment", "deployment", "drill", "deployment"]
     at = [entry.moment for entry in journal.entries]

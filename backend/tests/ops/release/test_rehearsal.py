@@ -33,6 +33,7 @@ pytestmark = pytest.mark.timeout(240)
 
 OLD_SCHEMA, NEW_SCHEMA = "d4dff12b63d6", "d3e92d35ba2f"
 KILLED = "from tests.ops.release.killed import run; run()"
+REHEARSED = ("--without-baseline", "a rehearsal")
 
 
 @pytest.fixture(scope="module")
@@ -143,12 +144,12 @@ def test_an_apply_that_is_killed_anywhere_goes_on(stack: NativeStack) -> None:
     # A run writes who it took over from, then its first open step: moments three to six lie around the lines of that.
     # The password is set by every run, so `start` comes two lines later.
     for at in [*([3, 4, 5, 6] * 6), 7, 8, 9, 10]:
-        done = stack.run("release", "apply", "new", "--yes", launcher=KILLED, TEST_KILL_AT=str(at))
+        done = stack.run("release", "apply", "new", "--yes", *REHEARSED, launcher=KILLED, TEST_KILL_AT=str(at))
         assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
     begun = Counter(entry.step for entry in journal(stack).entries if entry.kind == "intent")
     assert set(begun) == {"remember", "prepare", "backup", "restore-test", "migrate", "password", "start"}
     assert min(begun.values()) >= 2, begun
-    release(stack, "apply", "new", "--yes")
+    release(stack, "apply", "new", "--yes", *REHEARSED)
     state = journal(stack).state()
     assert set(state.steps) == {"remember", "prepare", "backup", "restore-test", "migrate", "password", "start"}
     assert not state.unknown
@@ -165,7 +166,7 @@ def test_an_apply_that_is_killed_anywhere_goes_on(stack: NativeStack) -> None:
 def test_an_apply_that_is_done_does_nothing(stack: NativeStack) -> None:
     before = {name: part["pid"] for name, part in stack.status().items()}
     backup = journal(stack).path.with_name("backup.dump").stat().st_mtime_ns
-    assert release(stack, "apply", "new", "--yes").count("done before") >= 6
+    assert release(stack, "apply", "new", "--yes", *REHEARSED).count("done before") >= 6
     assert {name: part["pid"] for name, part in stack.status().items()} == before
     assert journal(stack).path.with_name("backup.dump").stat().st_mtime_ns == backup
 
@@ -242,7 +243,7 @@ def test_a_second_operator_is_turned_away(stack: NativeStack) -> None:
     from ops.release import lock  # noqa: PLC0415
 
     with lock.held(Releases(stack.data).lock, "apply something"):
-        printed = release(stack, "apply", "new", "--yes", expected=7)
+        printed = release(stack, "apply", "new", "--yes", *REHEARSED, expected=7)
     assert "apply something" in printed
 
 
@@ -294,7 +295,7 @@ def test_a_disk_that_is_full_leaves_no_half_backup(target: NativeTarget, tmp_pat
 
 def test_older_code_is_kept_from_a_newer_schema(stack: NativeStack) -> None:
     """Old code first, then the downgrade: "Can't locate revision"."""
-    printed = release(stack, "apply", "old", "--yes", expected=1)
+    printed = release(stack, "apply", "old", "--yes", *REHEARSED, expected=1)
     assert f"revision {NEW_SCHEMA}, which version" in printed
     assert "rollback full" in printed
     shutil.rmtree(journal(stack).path.parent)
@@ -327,13 +328,13 @@ def test_full_rollback_takes_the_schema_back(stack: NativeStack) -> None:
 
 def test_from_old_to_new_and_back(stack: NativeStack, checkout: Path) -> None:
     """The way the first release goes: an older version without the exporter's role, then this one."""
-    release(stack, "apply", "old", "--yes")
+    release(stack, "apply", "old", "--yes", *REHEARSED)
     assert schema(stack) == OLD_SCHEMA
     planned = json.loads(release(stack, "plan", "new", "--json"))
     assert "exporter_user" in planned["schema"]["sql"]
     assert "✓ migrations: no finding" in release(stack, "preflight", "new")
     before = rows(stack)
-    release(stack, "apply", "new", "--yes")
+    release(stack, "apply", "new", "--yes", *REHEARSED)
     assert schema(stack) == NEW_SCHEMA
     eventually(lambda: stack.status()["postgres-exporter"]["health"] == "ok")
     release(stack, "rollback", "full", "--yes")
@@ -351,12 +352,12 @@ def test_a_lock_that_passes_is_waited_for(stack: NativeStack) -> None:
             "import ops.release.schema as s; s.migrate.__kwdefaults__.update(tries=2, pause_s=0.1);"
             "from ops.cli import main; main()"
         )
-        done = stack.run("release", "apply", "new", "--yes", launcher=launcher)
+        done = stack.run("release", "apply", "new", "--yes", *REHEARSED, launcher=launcher)
         assert done.returncode == 1
         assert "found its tables locked 2 times" in done.stderr
         assert "idle in transaction" in done.stderr
         assert schema(stack) == OLD_SCHEMA
-    printed = release(stack, "apply", "new", "--yes")
+    printed = release(stack, "apply", "new", "--yes", *REHEARSED)
     assert "tries 1" in printed
     assert schema(stack) == NEW_SCHEMA
 

@@ -1,6 +1,8 @@
 """The watch: what it writes down, what a missed look costs, and what makes it roll back, once."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from ops.release.baseline import Baseline
 from ops.release.history import Hour, Window, windows_of
 from ops.release.journal import Journal
 from ops.release.prometheus import Prometheus
-from ops.release.watch import PROBE_PAUSE_S, Look, Watch, released_at
+from ops.release.watch import PROBE_PAUSE_S, Look, Watch, failing_health, released_at
 from ops.stack.errors import StackError
 from ops.stack.ports import free_port
 from tests.backfill import prometheus_with
@@ -47,6 +49,7 @@ class Service:
         self.journal.append("intent", "start")
         self.journal.append("done", "start")
         self.prometheus = prometheus
+        self.has_baseline = True
         self.health: Callable[[], str] = lambda: ""
         self.way_back: Callable[[str], None] = self.roll_back
         self.rolled_back: list[str] = []
@@ -63,7 +66,7 @@ class Service:
     def look(self, now: datetime, prometheus: Prometheus | None = None) -> Look:
         """Look at it once, as a timer would."""
         self.now = now
-        baseline = Baseline(RELEASED - WEEK, RELEASED, "http://127.0.0.1", self._hours)
+        baseline = Baseline(RELEASED - WEEK, RELEASED, "http://127.0.0.1", self._hours) if self.has_baseline else None
 
         def windows() -> list[Window]:
             return windows_of([self.journal], now)
@@ -73,10 +76,8 @@ class Service:
             self.journal,
             baseline,
             windows,
-            self.health,
             self.way_back,
-            self.pauses.append,
-        ).look(now)
+        ).look(now, failing_health(self.health, self.pauses.append))
 
     def checkpoints(self) -> dict[str, str]:
         """What is written down, by name."""
@@ -166,27 +167,56 @@ def test_a_rollback_that_fails_is_tried_once_and_said(tmp_path, worse):
     assert len(service.rolled_back) == 1
 
 
-def test_a_watch_that_was_killed_while_it_rolled_back_asks_for_a_person(tmp_path, worse):
-    """Nobody knows how far it came."""
+def killed(_: str) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_watch_that_was_killed_while_it_rolled_back_goes_on_with_it(tmp_path, worse):
+    """Half a way back is none; it bears being run twice."""
     service = Service(tmp_path, worse)
-
-    def killed(_: str) -> None:
-        raise KeyboardInterrupt
-
     service.way_back = killed
     with pytest.raises(KeyboardInterrupt):
         service.look(at(30))
-    assert service.look(at(31)).exit_code == 6
+    service.way_back = service.roll_back
+    assert service.look(at(31)).exit_code == 5
+    assert len(service.rolled_back) == 1
+    assert "two full hours running" in service.rolled_back[0]
+    assert service.look(at(32)).exit_code == 5
+    assert len(service.rolled_back) == 1
 
 
-def test_a_release_that_was_taken_back_by_hand_is_watched_no_more(tmp_path, worse):
+@pytest.mark.parametrize("way", [killed, None])
+def test_what_a_person_finished_after_the_watch_is_taken_back(tmp_path, worse, way):
+    """Killed or failed: the service is back, and says so for ever."""
     service = Service(tmp_path, worse)
-    service.now = at(2)
-    service.journal.append("done", "rollback-full")
+
+    def fail(_: str) -> None:
+        raise StackError("the API does not start", "see its log")
+
+    service.way_back = way or fail
+    with suppress(KeyboardInterrupt):
+        service.look(at(30))
+    service.roll_back("by hand")
+    look = service.look(at(31))
+    assert (look.exit_code, len(service.rolled_back)) == (5, 1)
+    assert service.journal.state().is_done("watch rollback")
+    assert service.look(at(32)).exit_code == 5
+
+
+def test_without_a_baseline_its_health_is_watched_all_the_same(tmp_path, fine):
+    """Errors can't be judged then; that it is down can be."""
+    service = Service(tmp_path, fine)
+    service.has_baseline = False
     look = service.look(at(30))
-    assert (look.outcome, service.rolled_back, look.made) == ("rolled back", [], ())
-    service.journal.append("failed", "rollback-full")
-    assert service.look(at(31)).exit_code == 6
+    assert (look.exit_code, look.made) == (4, ())
+    assert "no baseline" in look.why
+    service.health = lambda: "down"
+    assert service.look(at(31)).exit_code == 5
+
+
+def test_too_few_requests_say_how_long_it_takes(tmp_path, fine):
+    """What is not excluded, and when it would be."""
+    assert re.search(r"not excluded, which takes about \d+ hours more", Service(tmp_path, fine).look(at(6)).why)
 
 
 def test_a_release_that_comes_back_is_watched_anew_and_never_rolled_back_by_itself_again(tmp_path, worse):

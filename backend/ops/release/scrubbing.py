@@ -84,8 +84,8 @@ def refuse(value: Any, known: Iterable[str] = (), place: str = "") -> None:
         for key, inner in value.items():
             here = f"{place}.{scrubbed(str(key), known)}".lstrip(".")
             refuse(str(key), known, f"a key of {place or 'the record'}")
-            # That there is a password may be told, and that there is none; how many, too: a table may be called tokens.
-            if _SECRET_KEY.search(str(key)) and inner not in (None, "", MASK) and not isinstance(inner, (bool, int)):
+            # That there is a password may be told, that there is none, and how many: a table may be called so.
+            if _SECRET_KEY.search(str(key)) and inner not in (None, "", MASK) and not _is_figure(inner):
                 raise SecretRefused(here, "its name says that it is a secret")
             refuse(inner, known, here)
     elif isinstance(value, (list, tuple, set, frozenset)):
@@ -97,3 +97,7 @@ def refuse(value: Any, known: Iterable[str] = (), place: str = "") -> None:
         text = str(value)
         if scrubbed(text, known) != text:
             raise SecretRefused(place or "a text", "it looks like a secret, or like a text that quotes one")
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, (bool, int, float))

@@ -234,6 +234,8 @@ SECRETS = [
     {"password": "hunter2hunter2"},
     {"DB_PASSWORD": "x"},
     {"nested": [{"api_token": "x"}]},
+    {"rows": {"api_tokens": "5"}},
+    {"passwords": [5]},
     {"url": "postgresql://commandcenter:hunter2@127.0.0.1/commandcenter"},
     {"said": "could not connect with password=hunter2"},
     {"sql": "ALTER ROLE exporter_user PASSWORD 'hunter2'"},
@@ -251,6 +253,8 @@ FINE = [
     {"digest": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
     {"error": "password authentication failed for user commandcenter"},
     {"has_password": True, "token": None, "secret": ""},
+    # A table may be called so, and its rows are counted.
+    {"rows": {"api_tokens": 5, "repositories": 2}, "tokens": 0.5},
     {"url": "http://127.0.0.1:9090", "query": 'sum(rate(http_requests_total{status=~"5.."}[5m]))'},
     {"path": "/var/lib/commandcenter/releases/20261124T200825Z-d3cbd22/baseline.json"},
     {"missing": ["SECRET_KEY", "EXPORTER_PASSWORD"], "weak": "API_TOKEN is shorter than 32 characters"},

@@ -2,7 +2,8 @@
 
 The owner's heartbeat is renewed by a thread. One that stopped may be taken over, at once if its process is gone from
 this machine, else after `STALE_S`; whoever was taken over learns of it at the next `check()`, which each line of the
-journal asks for first.
+journal asks for first. On this machine a heartbeat's age is told by the time since boot, which nobody sets: only of
+other machines the clock must be believed.
 """
 
 import fcntl
@@ -29,7 +30,11 @@ STALE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who holds the lock. `since` and `heartbeat` are seconds since 1970, by the owner's clock."""
+    """Who holds the lock. `since` and `heartbeat` are seconds since 1970, by the owner's clock.
+
+    `boot` names the time the owner's machine has been up, `uptime` is the heartbeat in seconds of it, `started` says
+    when in it the process began: a process ID alone may be somebody else's by now.
+    """
 
     who: str
     host: str
@@ -38,6 +43,9 @@ class Owner:
     since: float
     heartbeat: float
     token: str
+    boot: str = ""
+    uptime: float = 0.0
+    started: str = ""
 
     def __str__(self) -> str:
         """Say it as a person would."""
@@ -47,8 +55,9 @@ class Owner:
 class Lock:
     """A lock that is held: `held` makes one."""
 
-    def __init__(self, path: Path, owner: Owner, taken_over: Owner | None) -> None:
+    def __init__(self, path: Path, owner: Owner, taken_over: Owner | None, *, was_frozen: bool = False) -> None:
         self.owner = owner
+        self._was_frozen = was_frozen
         # Who held it before, and stopped without giving it back.
         self.taken_over = taken_over
         self._path = path
@@ -74,6 +83,7 @@ class Lock:
             evidence = {
                 "taken_over_from": str(self.taken_over),
                 "last_sign_of_life": _moment(self.taken_over.heartbeat),
+                "its_process": "frozen: there, and without a sign of life" if self._was_frozen else "gone or elsewhere",
             }
             journal.append("verdict", "lock", evidence=evidence)
 
@@ -82,7 +92,7 @@ class Lock:
         with _guarded(self._path):
             current = _read(self._path)
             if current is not None and current.token == self.owner.token:
-                _write(self._path, replace(current, heartbeat=time.time()))
+                _write(self._path, replace(current, heartbeat=time.time(), uptime=_uptime()))
 
     def release(self) -> None:
         """Give the lock back, if it is still ours."""
@@ -105,8 +115,14 @@ def held(path: Path, doing: str, *, stale_s: float = STALE_S, heartbeat_s: float
     Raises:
         StackError: somebody else holds it: who, and since when; exit code 7.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = _take(path, doing, stale_s)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _take(path, doing, stale_s)
+    except OSError as error:
+        raise StackError(
+            f"The release lock {path} can't be written: {error.strerror or error}.",
+            "Make room, or give back the right to write. Nothing was done.",
+        ) from error
     ended = threading.Event()
 
     def beat() -> None:
@@ -131,31 +147,63 @@ def _take(path: Path, doing: str, stale_s: float) -> Lock:
         if current is not None and not _is_over(current, stale_s):
             raise StackError(
                 f"Another operator is at work on releases here: {current}; last sign of life "
-                f"{max(0.0, time.time() - current.heartbeat):.0f} s ago.",
+                f"{max(0.0, _age(current)):.0f} s ago.",
                 f"Ask them, or wait. If they stop without giving it back, it is free {stale_s:.0f} s after their last "
                 "sign of life.",
                 LOCKED,
             )
         now = time.time()
-        owner = Owner(operator(), socket.gethostname(), os.getpid(), doing, now, now, secrets.token_hex(8))
+        owner = Owner(
+            operator(), socket.gethostname(), os.getpid(), doing, now, now, secrets.token_hex(8),
+            _boot(), _uptime(), _started(os.getpid()),
+        )  # fmt: skip
+        was_frozen = current is not None and _is_here(current) and _lives(current)
         _write(path, owner)
-        return Lock(path, owner, current)
+        return Lock(path, owner, current, was_frozen=was_frozen)
 
 
 def _is_over(owner: Owner, stale_s: float) -> bool:
-    if time.time() - owner.heartbeat > stale_s:
-        return True
-    return owner.host == socket.gethostname() and not _lives(owner.pid)
+    return _age(owner) > stale_s or (owner.host == socket.gethostname() and not _lives(owner))
 
 
-def _lives(pid: int) -> bool:
+def _age(owner: Owner) -> float:
+    """Return how many seconds ago the last sign of life was."""
+    return _uptime() - owner.uptime if _is_here(owner) else time.time() - owner.heartbeat
+
+
+def _is_here(owner: Owner) -> bool:
+    """Whether it works on this machine, since it was started last."""
+    return owner.host == socket.gethostname() and bool(owner.boot) and owner.boot == _boot()
+
+
+def _lives(owner: Owner) -> bool:
     try:
-        os.kill(pid, 0)
+        os.kill(owner.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return not _is_here(owner) or owner.started == _started(owner.pid)
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _uptime() -> float:
+    # Goes on while a laptop sleeps, where the system has such a clock.
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _started(pid: int) -> str:
+    """Return when a process began, in ticks since boot; its name before may hold anything."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
 
 
 @contextmanager
@@ -180,8 +228,13 @@ def _read(path: Path) -> Owner | None:
 def _write(path: Path, owner: Owner) -> None:
     """Exchange the file in one step, so that a reader sees the one or the other."""
     new = path.with_name(f"{path.name}.new")
-    new.write_text(json.dumps(asdict(owner)))
-    new.replace(path)
+    try:
+        new.write_text(json.dumps(asdict(owner)))
+        new.replace(path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink()
+        raise
 
 
 def _moment(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -128,6 +129,9 @@ def test_a_frozen_process_is_taken_over_and_stops_when_it_wakes(tmp_path):
             taken = eventually(take, what="a stale lock")
             assert taken.taken_over is not None
             assert taken.taken_over.pid == holder.pid
+            journal = Journal(tmp_path, "r1")
+            taken.tell(journal)
+            assert "frozen" in journal.state().verdicts["lock"][0].evidence["its_process"]
             holder.send_signal(signal.SIGCONT)
             assert holder.wait(timeout=20) == 7
             taken.check()
@@ -174,3 +178,44 @@ def test_an_owner_on_another_machine_is_judged_by_its_heartbeat_alone(tmp_path):
     path.write_text(json.dumps(owner | {"heartbeat": time.time() - 61}))
     with held(path, "apply") as lock:
         assert lock.taken_over is not None
+
+
+CLOCK_OFF = "import time; real = time.time; time.time = lambda: real() - 3600" + HOLDER
+
+
+def test_a_clock_that_jumps_ends_nobodys_lock(tmp_path):
+    """Time is set by a minute, and two operators would be at work at once."""
+    path = tmp_path / "lock.json"
+    with start(CLOCK_OFF, str(path)) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "in\n"
+            with pytest.raises(StackError) as refused, held(path, "rollback"):
+                pytest.fail("two are in")
+            assert refused.value.exit_code == 7
+            assert "last sign of life 0 s ago" in refused.value.problem
+        finally:
+            holder.kill()
+
+
+def test_another_process_of_the_same_number_is_not_the_owner(tmp_path):
+    """Numbers are given again; nobody should wait for a stranger."""
+    path = tmp_path / "lock.json"
+    with held(path, "apply"):
+        owner = json.loads(path.read_text())
+    path.write_text(json.dumps(owner | {"started": "1"}))
+    with held(path, "rollback") as lock:
+        assert lock.taken_over is not None
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
+    """One line, no traceback."""
+    path = tmp_path / "lock.json"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(StackError, match="can't be written"), held(path, "apply"):
+            pytest.fail("in")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [file.name for file in tmp_path.iterdir()] == ["lock.json.guard"]

@@ -10,6 +10,13 @@ import psycopg
 from psycopg import sql
 
 EXPORTER: Final = "exporter_user"
+# The exporter scrapes by one connection, two while it starts anew.
+_EXPORTER_CONNECTIONS: Final = 5
+# By these anybody who may log in could fill the disk with large objects.
+_WRITERS: Final = (
+    "lo_creat", "lo_create", "lo_from_bytea", "lo_open", "lo_put", "lo_truncate", "lo_truncate64", "lo_unlink",
+    "lowrite",
+)  # fmt: skip
 UNLOGGED: Final = (
     "-c log_min_duration_statement=-1 -c log_statement=none -c log_min_error_statement=panic"
     " -c pg_stat_statements.track_utility=off"
@@ -46,6 +53,24 @@ def make_extensions(connection: Connection) -> None:
     connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
 
 
+def close_to_public(connection: Connection) -> None:
+    """Keep everybody but owner and superuser from writing into the database of the connection, a superuser's.
+
+    NOTIFY stays: PostgreSQL asks no right for it.
+    """
+    writers = connection.execute(
+        "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace"
+        " AND proname = ANY(%s) AND has_function_privilege('public', oid, 'EXECUTE')",
+        [list(_WRITERS)],
+    ).fetchall()
+    for (signature,) in writers:
+        # As PostgreSQL itself wrote it, with the types of its arguments.
+        connection.execute(sql.SQL("REVOKE EXECUTE ON FUNCTION {} FROM PUBLIC").format(sql.SQL(signature)))
+    name = connection.info.dbname
+    if _is_there(connection, "SELECT 1 WHERE has_database_privilege('public', %s, 'TEMP')", name):
+        connection.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+
+
 def let_exporter_in(connection: Connection, password: str) -> None:
     """Give the exporter's role, which a migration makes without one, a password. It holds from the next login on.
 
@@ -59,6 +84,8 @@ def let_exporter_in(connection: Connection, password: str) -> None:
     if not _is_there(connection, "SELECT 1 FROM pg_roles WHERE rolname = %s", EXPORTER):
         raise NoExporterError(f"The migrations left no role {EXPORTER}.")
     give_password(connection, EXPORTER, password)
+    limit = sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}")
+    connection.execute(limit.format(sql.Identifier(EXPORTER), sql.Literal(_EXPORTER_CONNECTIONS)))
 
 
 def give_password(connection: Connection, role: str, password: str) -> None:

@@ -93,6 +93,7 @@ def _prepare(owner: dict[str, Any], superuser: str) -> None:
         roles.make_database(connection, owner["user"], owner["password"], owner["dbname"])
     with _as_superuser(owner, superuser, owner["dbname"]) as connection:
         roles.make_extensions(connection)
+        roles.close_to_public(connection)
     _say(f"role {owner['user']} and database {owner['dbname']} are there")
 
 

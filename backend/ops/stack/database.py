@@ -41,6 +41,7 @@ def prepare(settings: Settings) -> None:
         roles.make_database(connection, _NAME, settings["DB_PASSWORD"], _NAME)
     with connect(settings, _NAME) as connection:
         roles.make_extensions(connection)
+        roles.close_to_public(connection)
 
 
 def migrate(settings: Settings) -> None:

@@ -91,6 +91,32 @@ def test_an_empty_server_becomes_ready(server: PostgresServer) -> None:
     assert ask(exporter_url(server), "SELECT count(*) > 0 FROM pg_stat_database") == [(True,)]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT lo_create(0)",
+        "SELECT lo_creat(-1)",
+        "SELECT lo_from_bytea(0, 'x')",
+        "SELECT lo_put(1, 0, 'x')",
+        "CREATE TEMP TABLE mine (n int)",
+        "CREATE TABLE mine (n int)",
+    ],
+)
+def test_the_exporter_can_write_nothing(server: PostgresServer, statement: str) -> None:
+    """Its password lies in a file of another program, and a disk is filled quickly."""
+    assert run(settings(server)).returncode == 0
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        ask(exporter_url(server), statement)
+    assert ask(server.url, "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'exporter_user'") == [(5,)]
+
+
+def test_the_owner_may_make_temporary_tables(server: PostgresServer) -> None:
+    """Only everybody else may not."""
+    assert run(settings(server)).returncode == 0
+    with psycopg.connect(url_of(server)) as connection:
+        connection.execute("CREATE TEMP TABLE mine (n int)")
+
+
 def test_no_password_is_told(server: PostgresServer, tmp_path: Path) -> None:
     """Neither by us, nor by the server's log, nor by its statistics; a verifier counts as one."""
     file = tmp_path / "exporter_password"

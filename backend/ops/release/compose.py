@@ -10,20 +10,20 @@ import os
 import shlex
 import subprocess
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, Final
 
-import httpx
 import psycopg
 from rich.console import Console
 
 from ops import roles
 from ops.demo.api import Api
-from ops.release import containers, deployed_file, version
+from ops.release import compose_parts, containers, deployed_file, version
 from ops.release.backup import LockedOutError
+from ops.release.compose_parts import EXPORTER, IMAGE, LAYER, OWN, PORTS
+from ops.release.engine import Engine
 from ops.release.place import Releases
 from ops.release.secret_folder import SecretFolder
 from ops.stack import lock, secret_store
@@ -33,26 +33,9 @@ from ops.stack.secret_store import write_private
 from ops.stack.wait import until_content
 
 _FILE: Final = "docker-compose.prod.yml"
-_OWN: Final = ("backend", "celery-worker", "celery-beat")
-_EXPORTER: Final = "postgres-exporter"
-_LAYER: Final = "CORRELATION_ENABLED"
-_IMAGE: Final = "commandcenter"
-_PORTS: Final = {
-    "POSTGRES_PORT": "5432",
-    "API_PORT": "8000",
-    "WORKER_METRICS_PORT": "9808",
-    "POSTGRES_EXPORTER_PORT": "9187",
-    "NODE_EXPORTER_PORT": "9100",
-    "PROMETHEUS_PORT": "9090",
-    "ALERTMANAGER_PORT": "9093",
-}
 _LOCK_TIMEOUT: Final = "-c lock_timeout=1s"
 _LOCKED_OUT: Final = "canceling statement due to lock timeout"
-_TIMEOUT_S: Final = 900
 _HEALTHY_WITHIN_S: Final = 120.0
-_ASK_TIMEOUT_S: Final = 3.0
-# What `verify` looks for was done minutes ago; a busy PostgreSQL writes a gigabyte in some hours.
-_LOGS_SINCE: Final = "10m"
 _LOGS_OF: Final = {"api": "backend", "worker": "celery-worker", "beat": "celery-beat", "postgres": "postgres"}
 
 
@@ -71,12 +54,11 @@ class ComposeTarget:
         self._root = checkout()
         chosen = os.environ.get("COMMANDCENTER_DATA")
         self._data = data or (Path(chosen).expanduser().resolve() if chosen else self._root / ".commandcenter")
-        self._engine = shlex.split(os.environ.get("ENGINE", "docker"))
-        self._compose = shlex.split(os.environ.get("COMPOSE", "docker compose"))
         file = self._root / ".env"
         settings = secret_store.parse(file.read_text()) if file.exists() else {}
-        self._settings = _PORTS | settings | {name: value for name, value in os.environ.items() if value}
-        self._project = self._settings.get("COMPOSE_PROJECT_NAME", "commandcenter")
+        self._settings = PORTS | settings | {name: value for name, value in os.environ.items() if value}
+        self._engine = Engine(self._root, self._settings)
+        self._was_told = False
         self._secrets = SecretFolder(self._root / self._settings.get("SECRETS_DIR", "secrets"))
 
     # --- where things are
@@ -102,21 +84,8 @@ class ComposeTarget:
         folder = self._data / "compose-logs"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, service in _LOGS_OF.items():
-            listed = self._run([*self._engine, "ps", "--all", "--quiet", *self._filters(service)])
-            with (folder / f"{name}.log").open("wb") as out:
-                for container in listed.stdout.decode().split():
-                    # PostgreSQL writes to standard error; both are its log.
-                    subprocess.run(
-                        [*self._engine, "logs", "--since", _LOGS_SINCE, container],
-                        stdout=out,
-                        stderr=subprocess.STDOUT,
-                        check=False,
-                    )
+            self._engine.log(service, folder / f"{name}.log")
         return folder
-
-    def _filters(self, service: str) -> list[str]:
-        label = f"label={containers.LABEL}"
-        return ["--filter", f"{label}.project={self._project}", "--filter", f"{label}.service={service}"]
 
     # --- what must not be written, and what must be there
 
@@ -144,40 +113,20 @@ class ComposeTarget:
         return lock.held(self._data / ".lock")
 
     def answers(self) -> dict[str, str]:
-        """Ask each part how it is, and the engine whether our services run what is noted."""
-        deployed = self.running()
-        stopped = deployed["stopped"]
-        metrics = {"Authorization": f"Bearer {self._secrets.text('metrics_token')}"}
-        asked = {
-            "backend": (self._url("API_PORT", "/health/ready"), {}),
-            "celery-worker": (self._url("WORKER_METRICS_PORT", "/metrics"), metrics),
-            _EXPORTER: (self._url("POSTGRES_EXPORTER_PORT", "/metrics"), {}),
-            "node-exporter": (self._url("NODE_EXPORTER_PORT", "/metrics"), {}),
-            "prometheus": (self._url("PROMETHEUS_PORT", "/-/ready"), {}),
-            "alertmanager": (self._url("ALERTMANAGER_PORT", "/-/ready"), {}),
-        }
-        asked = {name: each for name, each in asked.items() if name not in stopped}
-        with ThreadPoolExecutor(max_workers=len(asked)) as pool:
-            found = dict(zip(asked, pool.map(lambda each: _ask(*each), asked.values()), strict=True))
-        held = self._held()
-        services = {name: containers.strays(held.get(name, []), self._image(deployed), deployed) for name in _OWN}
-        services[_EXPORTER] = containers.is_there(held.get(_EXPORTER, []), wanted=_EXPORTER not in stopped)
-        return {name: found.get(name) or services.get(name, "") for name in {**found, **services}}
+        """Ask each part how it is, and the engine whether our services run what was deployed."""
+        return self._answers(self.running())
 
-    def _held(self) -> dict[str, list[containers.Container]]:
-        """Return this project's containers, by service."""
-        project = ["--filter", f"label={containers.LABEL}.project={self._project}"]
-        listed = self._run([*self._engine, "ps", "--all", "--quiet", *project]).stdout.decode().split()
-        if not listed:
-            return {}
-        return containers.read(self._run([*self._engine, "inspect", *listed], may_fail=True).stdout)
+    def _answers(self, deployed: Mapping[str, Any]) -> dict[str, str]:
+        token = self._secrets.text("metrics_token")
+        return compose_parts.answers(self._settings, token, deployed, self._engine.held())
 
-    @staticmethod
-    def _image(deployed: Mapping[str, Any]) -> str:
-        return f"{_IMAGE}:{deployed['commit']}"
-
-    def _url(self, port: str, path: str) -> str:
-        return f"http://127.0.0.1:{self._settings[port]}{path}"
+    def data_free_bytes(self) -> int:
+        """Return the room where PostgreSQL's data lies."""
+        asked = self._on(self.running(), "exec", "-T", "postgres", "df", "-Pk", "/var/lib/postgresql")
+        try:
+            return 1024 * int(asked.stdout.decode().splitlines()[-1].split()[-3])
+        except (IndexError, ValueError) as error:
+            raise StackError("df in PostgreSQL's container says nothing.", "docker compose ps postgres") from error
 
     # --- versions
 
@@ -186,7 +135,24 @@ class ComposeTarget:
         return version.resolve(self._root, ref)
 
     def running(self) -> dict[str, Any]:
-        """Return what is deployed now: what was noted, or what `.env` says where all was started by hand."""
+        """Return what is deployed now, by the engine's word; by the note where it has none.
+
+        Whoever upgrades by hand writes no note: a way back by it would bring another version in.
+        """
+        noted = self._noted()
+        found = containers.deployed(self._engine.held(), noted, IMAGE, OWN, LAYER)
+        if found != noted and self._note.exists() and not self._was_told:
+            self._was_told = True
+            self._console.print(
+                f"[yellow]Containers run {compose_parts.said(found)}, {self._note.name} says "
+                f"{compose_parts.said(noted)}: containers count.[/]",
+                highlight=False,
+                soft_wrap=True,
+            )
+        return found
+
+    def _noted(self) -> dict[str, Any]:
+        """Return what was noted at the last start, or what `.env` says where all was started by hand."""
         try:
             noted: dict[str, Any] = json.loads(self._note.read_text())
         except FileNotFoundError:
@@ -206,7 +172,7 @@ class ComposeTarget:
 
     def is_prepared(self, commit: str) -> bool:
         """Whether a version's image is there."""
-        return self._run([*self._engine, "image", "inspect", f"{_IMAGE}:{commit}"], may_fail=True).returncode == 0
+        return self._engine.run("image", "inspect", f"{IMAGE}:{commit}", may_fail=True).returncode == 0
 
     def prepare(self, commit: str) -> dict[str, Any]:
         """Build a version's image, from its commit and nothing else."""
@@ -218,35 +184,35 @@ class ComposeTarget:
 
     def _build(self, commit: str, context: Path) -> None:
         arguments = ["--build-arg", f"VERSION={commit}", "--build-arg", f"COMMIT={commit}"]
-        arguments += ["--file", str(context / "backend" / "Dockerfile"), "--tag", f"{_IMAGE}:{commit}"]
+        arguments += ["--file", str(context / "backend" / "Dockerfile"), "--tag", f"{IMAGE}:{commit}"]
         options = shlex.split(os.environ.get("BUILD_OPTIONS", ""))
-        self._run([*self._engine, "build", *options, *arguments, str(context)])
+        self._engine.run("build", *options, *arguments, str(context))
 
     def deploy(self, wanted: Mapping[str, Any]) -> None:
         """Run this from now on, and wait until all is healthy."""
         with self.exclusive():
             deployed_file.write(self._root / ".env", self._deployed(wanted))
             write_private(self._note, json.dumps(dict(wanted), indent=2) + "\n")
-            services = [name for name in (*_OWN, _EXPORTER) if name not in wanted["stopped"]]
+            services = [name for name in (*OWN, EXPORTER) if name not in wanted["stopped"]]
             if wanted["stopped"]:
                 self._on(wanted, "stop", *wanted["stopped"])
             self._on(wanted, "up", "--detach", "--no-build", "--no-deps", "--force-recreate", *services)
-        until_content(self._unwell, _HEALTHY_WITHIN_S, "docker compose ps; docker compose logs")
+        until_content(lambda: self._unwell(wanted), _HEALTHY_WITHIN_S, "docker compose ps; docker compose logs")
 
-    def _unwell(self) -> str:
-        return "; ".join(f"{name}: {problem}" for name, problem in self.answers().items() if problem)
+    def _unwell(self, wanted: Mapping[str, Any]) -> str:
+        return "; ".join(f"{name}: {problem}" for name, problem in self._answers(wanted).items() if problem)
 
     def halt(self) -> None:
         """Stop API, worker, beat and the exporter."""
-        self._on(self.running(), "stop", *_OWN, _EXPORTER)
+        self._on(self.running(), "stop", *OWN, EXPORTER)
 
     def without_layer(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Return the same with the layer off and the exporter stopped."""
-        return self.without_exporter(wanted) | {"switches": {**wanted["switches"], _LAYER: "false"}}
+        return self.without_exporter(wanted) | {"switches": {**wanted["switches"], LAYER: "false"}}
 
     def without_exporter(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Return the same without the exporter."""
-        return {**wanted, "stopped": sorted({*wanted["stopped"], _EXPORTER})}
+        return {**wanted, "stopped": sorted({*wanted["stopped"], EXPORTER})}
 
     # --- schema and data
 
@@ -261,8 +227,8 @@ class ComposeTarget:
     def _alone(self, commit: str, *arguments: str) -> str:
         """Run alembic of a version where there is no network."""
         self.prepare(commit)
-        command = [*self._engine, "run", "--rm", "--network=none", f"{_IMAGE}:{commit}", "python", "-m", "alembic"]
-        return self._run([*command, *arguments]).stdout.decode()
+        command = ("run", "--rm", "--network=none", f"{IMAGE}:{commit}", "python", "-m", "alembic")
+        return self._engine.run(*command, *arguments).stdout.decode()
 
     def migrate(self, commit: str, command: str, revision: str) -> str:
         """Run `alembic upgrade` or `downgrade` in a container of a version; locks are waited for a second."""
@@ -299,7 +265,7 @@ class ComposeTarget:
         self, tool: str, *arguments: str, source: IO[bytes] | None = None, target: IO[bytes] | None = None
     ) -> None:
         """Run a tool in PostgreSQL's container, over its socket."""
-        command = self._command("exec", "-T", "-e", f"PGOPTIONS={roles.UNLOGGED}", "postgres", tool)
+        command = self._engine.compose_words("exec", "-T", "-e", f"PGOPTIONS={roles.UNLOGGED}", "postgres", tool)
         done = subprocess.run(
             [*command, "--username=postgres", "--no-password", *arguments],
             cwd=self._root,
@@ -325,10 +291,7 @@ class ComposeTarget:
     def _on(
         self, deployed: Mapping[str, Any], *arguments: str, may_fail: bool = False
     ) -> subprocess.CompletedProcess[bytes]:
-        return self._run(self._command(*arguments), environment=self._environment(deployed), may_fail=may_fail)
-
-    def _command(self, *arguments: str) -> list[str]:
-        return [*self._compose, *arguments]
+        return self._engine.compose(*arguments, environment=self._environment(deployed), may_fail=may_fail)
 
     @staticmethod
     def _deployed(deployed: Mapping[str, Any]) -> dict[str, str]:
@@ -339,36 +302,3 @@ class ComposeTarget:
         """Return what Compose is run with. Files go by their variable: `--file` would leave an operator's own out."""
         files = self._settings.get("COMPOSE_FILE", _FILE)
         return {**os.environ, "COMPOSE_FILE": files, **self._deployed(deployed)}
-
-    def _run(
-        self, command: list[str], *, environment: Mapping[str, str] | None = None, may_fail: bool = False
-    ) -> subprocess.CompletedProcess[bytes]:
-        try:
-            done = subprocess.run(
-                command,
-                cwd=self._root,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_TIMEOUT_S,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise StackError(
-                f"{command[0]} can't be run: {error}", "COMPOSE and ENGINE name other programs."
-            ) from error
-        if done.returncode and not may_fail:
-            said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
-            raise StackError(f"{shlex.join(command[:4])} … failed:\n{said[-3000:]}", "docker compose ps")
-        return done
-
-
-def _ask(url: str, headers: Mapping[str, str]) -> str:
-    try:
-        with httpx.Client(timeout=_ASK_TIMEOUT_S, trust_env=False) as client:
-            answer = client.get(url, headers=dict(headers))
-    except httpx.HTTPError as error:
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
-    if not answer.is_success:
-        return f"answers {answer.status_code}"
-    return "" if "pg_up 0" not in answer.text else "pg_up is not 1"

@@ -18,6 +18,7 @@ class Container:
     image: str
     environment: Mapping[str, str]
     is_running: bool
+    health: str = ""
 
 
 def read(inspected: bytes) -> dict[str, list[Container]]:
@@ -34,13 +35,51 @@ def read(inspected: bytes) -> dict[str, list[Container]]:
             if labels.get(f"{LABEL}.oneoff", "False") != "True":
                 pairs = (line.partition("=") for line in config["Env"] or ())
                 made = Container(
-                    config["Image"], {name: value for name, _, value in pairs}, bool(each["State"]["Running"])
+                    config["Image"],
+                    {name: value for name, _, value in pairs},
+                    bool(each["State"]["Running"]),
+                    str((each["State"].get("Health") or {}).get("Status", "")),
                 )
                 found[labels.get(f"{LABEL}.service", "")].append(made)
     except (ValueError, KeyError, TypeError) as error:
         # Its text may be part of the answer, which holds settings.
         raise StackError(f"The engine tells of containers in other words ({type(error).__name__}).") from None
     return dict(found)
+
+
+def deployed(
+    held: Mapping[str, Sequence[Container]], noted: Mapping[str, Any], image: str, own: Sequence[str], layer: str
+) -> dict[str, Any]:
+    """Return what is deployed by the engine's word; what was noted, where our services are missing or differ.
+
+    Args:
+        held: the project's containers.
+        noted: at the last start, as `deploy` takes it.
+        image: our image's name, without its tag.
+        own: the services that are made of it.
+        layer: the switch that is read back.
+    """
+    if not all(held.get(name) for name in own):
+        return dict(noted)
+    ours = [each for name in own for each in held[name]]
+    found = {(each.image.removeprefix("localhost/"), each.environment.get(layer, "true")) for each in ours}
+    if len(found) != 1:
+        # A start that was cut off: what it was to be is what is noted.
+        return dict(noted)
+    [(name, value)] = found
+    base, _, tag = name.rpartition(":")
+    if base.rpartition("/")[2] != image:
+        return dict(noted)
+    others = {switch: given for switch, given in noted["switches"].items() if switch != layer}
+    switches = others if value == "true" else {**others, layer: value}
+    stopped = [service for service in noted["stopped"] if is_there(held.get(service, []), wanted=True)]
+    return {**noted, "commit": tag, "switches": switches, "stopped": stopped}
+
+
+def is_well(held: Sequence[Container]) -> str:
+    """Return in words what the engine has to say against a service, or nothing."""
+    problem = is_there(held, wanted=True)
+    return problem or ("is unhealthy" if any(each.health == "unhealthy" for each in held) else "")
 
 
 def strays(held: Sequence[Container], image: str, deployed: Mapping[str, Any]) -> str:

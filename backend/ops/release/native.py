@@ -1,6 +1,7 @@
 """A release on the native stack: versions in folders beside each other, run by its supervisor."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -92,6 +93,10 @@ class NativeTarget:
                 except StackError as error:
                     found[name] = error.problem
         return found
+
+    def data_free_bytes(self) -> int:
+        """Return the room where PostgreSQL's data lies."""
+        return shutil.disk_usage(self._layout.postgres_home).free
 
     @property
     def secrets(self) -> Collection[str]:

@@ -40,6 +40,9 @@ class Target(Protocol):
     def answers(self) -> Mapping[str, str]:
         """Ask each part how it is: its name, and what is wrong in words, or nothing."""
 
+    def data_free_bytes(self) -> int:
+        """Return the room where PostgreSQL's data lies."""
+
     @property
     def secrets(self) -> Collection[str]:
         """What must not be written anywhere."""

@@ -129,7 +129,7 @@ def target(root: Path, programs: Programs) -> Iterator[ComposeTarget]:
 @pytest.fixture
 def well(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all parts answer well."""
-    monkeypatch.setattr(ComposeTarget, "answers", lambda _: {})
+    monkeypatch.setattr(ComposeTarget, "_answers", lambda *_: {})
 
 
 NEW: Final = {"commit": "aaaaaaaaaaaa", "switches": {}, "stopped": []}
@@ -288,7 +288,7 @@ def test_no_part_of_a_secret_file_is_told(target: ComposeTarget, root: Path) -> 
         assert scrubbed(f"it said <{secret}>", target.secrets) == f"it said <{MASK}>"
 
 
-def inspected(service: str, *, running: bool = True, one_off: str = "False", **changes: str) -> dict[str, Any]:
+def inspected(service: str, *, running: bool = True, one_off: str = "False", **changes: Any) -> dict[str, Any]:
     """A container, as both engines tell of it."""
     labels = {"com.docker.compose.service": service, "com.docker.compose.oneoff": one_off}
     config = {"Image": "localhost/commandcenter:aaaaaaaaaaaa", "Labels": labels, "Env": [], **changes}
@@ -317,6 +317,60 @@ def test_what_runs_is_asked_of_the_engine(
     assert found.startswith(said)
     assert bool(found) == bool(said)
     assert "label=com.docker.compose.project=commandcenter" in programs.words("engine")[0]
+
+
+OWN: Final = ("backend", "celery-worker", "celery-beat")
+
+
+def _holding(programs: Programs, *held: dict[str, Any]) -> None:
+    programs.answer("ps", out="1\n")
+    programs.answer("inspect", out=json.dumps(held))
+
+
+@pytest.mark.parametrize("env", [["CORRELATION_ENABLED=true"], ["CORRELATION_ENABLED=false"]])
+def test_an_upgrade_by_hand_is_what_runs(
+    target: ComposeTarget, programs: Programs, env: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A quick way back must leave the version that runs, not bring in the one before."""
+    secret_store.write_private(_folder(target) / "compose-deployment.json", json.dumps(NEW))
+    _holding(programs, *(inspected(name, Image="commandcenter:cccccccccccc", Env=env) for name in OWN))
+    off = {"CORRELATION_ENABLED": "false"} if "false" in env[0] else {}
+    assert target.running() == {**NEW, "commit": "cccccccccccc", "switches": off}
+    assert target.without_layer(target.running())["commit"] == "cccccccccccc"
+    assert capsys.readouterr().out.count("containers count") == 1
+
+
+def test_a_start_that_was_cut_off_is_what_was_noted(target: ComposeTarget, programs: Programs) -> None:
+    """Two versions at once are no version."""
+    secret_store.write_private(_folder(target) / "compose-deployment.json", json.dumps(NEW))
+    _holding(programs, inspected("backend", Image="commandcenter:old"), *(inspected(name) for name in OWN[1:]))
+    assert target.running() == NEW
+
+
+def test_an_exporter_that_was_started_by_hand_runs(target: ComposeTarget, programs: Programs) -> None:
+    """`docker compose up -d` starts what a quick rollback stopped."""
+    noted = {**NEW, "stopped": ["postgres-exporter"]}
+    secret_store.write_private(_folder(target) / "compose-deployment.json", json.dumps(noted))
+    _holding(programs, *map(inspected, OWN))
+    assert target.running()["stopped"] == ["postgres-exporter"]
+    _holding(programs, *map(inspected, (*OWN, "postgres-exporter")))
+    assert target.running()["stopped"] == []
+
+
+def test_a_service_that_is_down_or_ill_is_told(target: ComposeTarget, programs: Programs) -> None:
+    """What `verify` calls every part must be every one."""
+    ill = inspected("loki")
+    ill["State"]["Health"] = {"Status": "unhealthy"}
+    _holding(programs, inspected("grafana", running=False), ill, inspected("redis"))
+    found = target.answers()
+    assert (found["grafana"], found["loki"], found["redis"]) == ("does not run", "is unhealthy", "")
+    assert {found[name] for name in ("alloy", "postgres")} == {"does not run"}
+
+
+def test_room_is_asked_for_where_the_data_lies(target: ComposeTarget, programs: Programs) -> None:
+    """The restored copy fills that disk, not the one of the backup."""
+    programs.answer("df", out="Filesystem 1024-blocks Used Available Capacity Mounted\n/dev/a 100 58 42 58% /v\n")
+    assert target.data_free_bytes() == 42 * 1024
 
 
 def test_a_switch_that_did_not_arrive_is_told() -> None:

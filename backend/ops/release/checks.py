@@ -31,7 +31,7 @@ RefArgument = Annotated[str, typer.Argument(help="Commit, branch or tag.")]
 @plainly
 def plan(ref: RefArgument = "HEAD", *, as_json: JsonOption = False) -> None:
     """Print what a release would do: steps, SQL, times to detect. Writes nothing."""
-    console = Console(highlight=False)
+    console = Console(stderr=as_json, highlight=False)
     with looked_at(console) as target:
         commit = target.resolve(ref)
         document = _planned(target, commit)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import psycopg
 
 from ops.release import detection, schema, version
 from ops.release.findings import Finding, judged
+from ops.release.prometheus import Answer, Prometheus, Value, said
 from ops.release.target import Target
 from ops.stack.errors import StackError
 from ops.stack.programs import find, python
@@ -22,6 +24,7 @@ _TOOLS: Final = ("git", "promtool", "amtool")
 # A backup, its restored copy, and what grows meanwhile.
 _DISK_FACTOR: Final = 3
 _DISK_LEAST_BYTES: Final = 1024**3
+_CLOCK_OFF_S: Final = 5.0
 _SHORTEST_SECRET: Final = 16
 _LEAST_ENTROPY_BITS: Final = 48.0
 WELL_KNOWN: Final = frozenset(
@@ -44,6 +47,7 @@ def preflight(target: Target, commit: str) -> Iterator[Finding]:
         lambda: _clean(target),
         lambda: _secrets(target.wanted_secrets()),
         lambda: _reachable(target),
+        lambda: _clocks(target),
         lambda: _disk(target),
         lambda: _migrations(target, commit),
         lambda: _rules(target.checkout / "monitoring"),
@@ -133,13 +137,59 @@ def _disk(target: Target) -> Iterator[Finding]:
         bound=f"{wanted / 1024**3:.1f} GB: backup, restore test, and room",
         advice=f"Make room where {folder} lies.",
     )
+    at_data = target.data_free_bytes()
     yield judged(
-        "a backup is possible",
-        well=os.access(folder, os.W_OK),
-        value=str(folder),
-        bound="a folder we may write to",
-        advice="Give its owner the right, or run this as its owner.",
+        "disk of PostgreSQL",
+        well=at_data >= wanted,
+        value=f"{at_data / 1024**3:.1f} GB free",
+        bound=f"{wanted / 1024**3:.1f} GB: the restored copy, and room",
+        advice="Make room where PostgreSQL's data lies.",
     )
+    yield _backup(target, folder)
+
+
+def _backup(target: Target, folder: Path) -> Finding:
+    """Tell whether pg_dump gets at everything; what it says is thrown away."""
+    problem = "" if os.access(folder, os.W_OK) else f"{folder} can't be written to"
+    try:
+        target.postgres_tool("pg_dump", "--schema-only", "--dbname=commandcenter")
+    except (StackError, OSError) as error:
+        problem = problem or str(error)
+    return judged(
+        "a backup is possible",
+        well=not problem,
+        value=problem or f"pg_dump reads the schema; {folder} may be written to",
+        bound="both",
+        advice="Look what pg_dump says, and who owns that folder.",
+    )
+
+
+def _clocks(target: Target) -> Iterator[Finding]:
+    """Tell how far the clocks of those who write times down are apart from this host's."""
+    with Prometheus(target.prometheus_url) as prometheus:
+        asked: dict[str, Callable[[], Answer]] = {
+            "PostgreSQL": lambda: _database_time(target),
+            "Prometheus": lambda: prometheus.instant("time()"),
+        }
+        for name, ask in asked.items():
+            before = time.time()
+            found = ask()
+            # What lies between question and answer is nobody's fault.
+            now = time.time()
+            off = max(before - found.number, found.number - now, 0.0) if isinstance(found, Value) else None
+            yield judged(
+                f"clock, {name}",
+                well=off is not None and off <= _CLOCK_OFF_S,
+                value=said(found) if off is None else f"{off:.1f} s apart from this host's",
+                bound=f"{_CLOCK_OFF_S:g} s at most",
+                advice="A clock is off: set it (timedatectl; chronyc tracking). Times in journal and history mislead.",
+            )
+
+
+def _database_time(target: Target) -> Answer:
+    with target.connect() as connection:
+        [[seconds]] = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchall()
+    return Value(float(seconds))
 
 
 def _migrations(target: Target, commit: str) -> Iterator[Finding]:

@@ -117,7 +117,11 @@ def test_plan_writes_nothing(stack: NativeStack) -> None:
 
 def test_preflight_is_content_with_a_clean_checkout(stack: NativeStack, checkout: Path) -> None:
     """And names the file that nobody else has."""
-    assert "checks are well. Next" in release(stack, "preflight", "new")
+    printed = release(stack, "preflight", "new")
+    assert "checks are well. Next" in printed
+    assert "✓ clock, PostgreSQL" in printed
+    assert "✓ clock, Prometheus" in printed
+    assert "pg_dump reads the schema" in printed
     readme = checkout / "README.md"
     text = readme.read_text()
     readme.write_text(text + "x")
@@ -125,6 +129,26 @@ def test_preflight_is_content_with_a_clean_checkout(stack: NativeStack, checkout
         assert "README.md" in release(stack, "preflight", "new", expected=1)
     finally:
         readme.write_text(text)
+
+
+def test_a_clock_that_is_off_is_said(stack: NativeStack) -> None:
+    """Else hours are judged that nobody meant, and a journal tells what was not."""
+    launcher = "import time; real = time.time; time.time = lambda: real() - 90; from ops.cli import main; main()"
+    done = stack.run("release", "preflight", "new", launcher=launcher)
+    assert done.returncode == 1, done.stdout + done.stderr
+    for whose in ("PostgreSQL", "Prometheus"):
+        assert f"✗ clock, {whose}: 90.0 s apart" in done.stdout
+
+
+def test_a_full_disk_ends_an_apply_in_words(stack: NativeStack) -> None:
+    """Exit code 1, and no release is there that nobody began."""
+    launcher = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); from ops.cli import main; main()"
+    done = stack.run("release", "apply", "new", "--yes", launcher=launcher)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "can't be written" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not Releases(stack.data).lock.exists()
+    assert not Releases(stack.data).ids()
 
 
 def test_a_weak_secret_is_named_and_not_shown(stack: NativeStack) -> None:

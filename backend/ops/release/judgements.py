@@ -193,7 +193,7 @@ def signoff(
     as_json: JsonOption = False,
 ) -> None:
     """Judge every gate and write the report: all pass, or are waived with a reason."""
-    reasons = _reasons(waive, "--waive", tuple(GATES))
+    reasons = _reasons(waive, "--waive", (*GATES, signing.WATCHED))
     console = Console(stderr=as_json, highlight=False)
     with (
         at_work(console, "signoff", _at_stake(console, release)) as work,
@@ -203,7 +203,8 @@ def signoff(
         kept = before.load(work.folder, work.journal)
         windows = history.windows_of(work.target.releases.journals(), now)
         since = released_at(work.journal)
-        results = evaluate(Ground(prometheus, kept.hours, since, now, windows, _loads(work.target)))
+        ground = Ground(prometheus, kept.hours, since, now, windows, _loads(work.target))
+        results = [*evaluate(ground), signing.watched(work.journal)]
         signing.waive(work.journal, results, reasons)
         made = signing.sign_off(work.journal, kept, results, work.folder, now)
     _show(console, results, {gate: waiver.reason for gate, waiver in made.waivers.items()})

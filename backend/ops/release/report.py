@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from ops.release.gates import Result
@@ -36,6 +36,9 @@ class Report:
         waivers: by gate.
         checkpoints: what the watch wrote down, by name.
         steps: what was done, when, and how it ended.
+        without: what the baseline lacks, by gate, with a person's reason.
+        verified: the last verdict of `verify` since the version is in service; None where there is none.
+        missing: checkpoints that nobody has written.
         journal_head: the journal's last hash at sign-off: nothing before it can be changed unnoticed.
     """
 
@@ -49,6 +52,9 @@ class Report:
     checkpoints: Mapping[str, Mapping[str, Any]]
     steps: Sequence[Mapping[str, str]]
     journal_head: str
+    without: Mapping[str, Waiver] = field(default_factory=dict)
+    verified: Mapping[str, Any] | None = None
+    missing: Sequence[str] = ()
 
     @property
     def open_gates(self) -> list[Result]:
@@ -74,7 +80,8 @@ class Report:
         ]
         if self.open_gates:
             parts += ["## To do", "\n".join(f"- **{result.gate}**: {result.advice}" for result in self.open_gates)]
-        parts += ["## Waived", self._waived(), "## Error ratio", self._error_ratio()]
+        parts += ["## Verified", self._verified(), "## Waived", _waived(self.waivers)]
+        parts += ["## Missing from the baseline", _waived(self.without), "## Error ratio", self._error_ratio()]
         parts += ["## Ledger", self._ledger(), "## Queries", self._queries()]
         steps = [(step["step"], step["status"], step["at"], step["who"]) for step in self.steps]
         parts += ["## What was done", _table(("step", "status", "when", "who"), steps)]
@@ -85,9 +92,15 @@ class Report:
         waived = f" (waived: {self.waivers[result.gate].reason})" if result.gate in self.waivers else ""
         return (result.gate, result.about, result.value, result.bound, f"{result.status}{waived}")
 
-    def _waived(self) -> str:
-        rows = [(waiver.gate, waiver.status, waiver.reason, waiver.who, waiver.at) for waiver in self.waivers.values()]
-        return _table(("gate", "said", "why it may be", "who", "when"), rows) if rows else "Nothing."
+    def _verified(self) -> str:
+        if self.verified is None:
+            return "**Not verified** since it is in service: `commandcenter release verify`."
+        not_ok = self.verified["not_ok"]
+        well = self.verified["checks"] - len(not_ok)
+        text = (
+            f"{well} of {self.verified['checks']} checks were well, {self.verified['at']}, by {self.verified['who']}."
+        )
+        return text + (f" **Not well**: {', '.join(not_ok)}." if not_ok else "")
 
     def _error_ratio(self) -> str:
         lines = [
@@ -106,7 +119,8 @@ class Report:
             "hours",
             "not counted",
         )
-        return "\n\n".join([*lines, _table(head, rows)])
+        gone = [f"Checkpoints that nobody has written: **{', '.join(self.missing)}**."] if self.missing else []
+        return "\n\n".join([*lines, _table(head, rows), *gone])
 
     def _ledger(self) -> str:
         fired = next((result.details.get("fired") for result in self.results if "fired" in result.details), None)
@@ -124,6 +138,11 @@ class Report:
             if result.queries
         ]
         return "\n\n".join(blocks)
+
+
+def _waived(waivers: Mapping[str, Waiver]) -> str:
+    rows = [(waiver.gate, waiver.status, waiver.reason, waiver.who, waiver.at) for waiver in waivers.values()]
+    return _table(("gate", "said", "why it may be", "who", "when"), rows) if rows else "Nothing."
 
 
 def _names(results: Sequence[Result]) -> str:

@@ -5,23 +5,63 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ops.release import report
 from ops.release.baseline import STEP as BASELINE
 from ops.release.baseline import Baseline
-from ops.release.gates import Result
+from ops.release.gates import Result, Status
 from ops.release.journal import Journal, operator
 from ops.release.report import Report, Waiver
 from ops.release.watch import CHECKPOINTS, is_of_this_service, named, released_at, taken_back
 from ops.stack.errors import StackError
 
 STEP: Final = "signoff"
+WATCHED: Final = "watched"
 
 
 def gate_step(gate: str) -> str:
     """Return what an approval of a gate is called in the journal."""
     return f"gate {gate}"
+
+
+def watched(journal: Journal) -> Result:
+    """Say as a gate whether the watch has come to its end: a release signed off on its first day was not watched."""
+    missing = _missing(journal)
+    last = named(CHECKPOINTS[-1])
+    return Result(
+        WATCHED,
+        "checkpoints of the watch",
+        Status.INSUFFICIENT if last in missing else Status.PASS,
+        f"not written: {', '.join(missing)}" if missing else "all are written",
+        f"{last} is written",
+        "Wait, and look: commandcenter release watch --once",
+    )
+
+
+def _missing(journal: Journal) -> list[str]:
+    verdicts = journal.state().verdicts
+    return [
+        named(after)
+        for after in CHECKPOINTS
+        if not any(is_of_this_service(journal, entry) for entry in verdicts.get(named(after), ()))
+    ]
+
+
+def _verified(journal: Journal) -> dict[str, Any] | None:
+    found = [each for each in journal.state().verdicts.get("verify", ()) if is_of_this_service(journal, each)]
+    return {**found[-1].evidence, "at": found[-1].at, "who": found[-1].who} if found else None
+
+
+def _without(journal: Journal) -> dict[str, Waiver]:
+    """Return what the baseline goes without, by a person's word; only what it still lacked in the end."""
+    lacking = journal.state().steps[BASELINE].entry.evidence.get("without", ())
+    approvals = journal.state().approvals
+    last = {gate: approvals[f"{BASELINE} {gate}"][-1] for gate in lacking if f"{BASELINE} {gate}" in approvals}
+    return {
+        gate: Waiver(gate, "no value before the release", entry.evidence["reason"], entry.who, entry.at)
+        for gate, entry in last.items()
+    }
 
 
 def waive(journal: Journal, results: Sequence[Result], reasons: Mapping[str, str]) -> None:
@@ -99,6 +139,9 @@ def sign_off(journal: Journal, baseline: Baseline, results: Sequence[Result], fo
             for name, step in state.steps.items()
         ],
         journal_head=journal.head,
+        without=_without(journal),
+        verified=_verified(journal),
+        missing=_missing(journal),
     )
     evidence = {"signed_off": made.is_signed_off, "gates": {each.gate: each.status.value for each in results}}
     evidence["waivers"] = {gate: asdict(waiver) for gate, waiver in made.waivers.items()}

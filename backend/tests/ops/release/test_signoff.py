@@ -18,6 +18,7 @@ from ops.release.gates import GATES, Result, Status
 from ops.release.journal import Journal
 from ops.release.place import Releases
 from ops.release.report import Report
+from ops.release.watch import CHECKPOINTS, named
 from ops.stack.errors import StackError
 from ops.stack.layout import checkout
 from tests.backfill import prometheus_with
@@ -134,6 +135,34 @@ def test_the_report_says_the_same_to_people_and_scripts(journal):
     (entry,) = journal.state().verdicts["signoff"]
     assert entry.evidence["signed_off"] is False
     assert made.journal_head == entry.before
+
+
+def test_before_48_hours_it_is_no_full_pass(journal):
+    """A day of traffic is enough for a figure, and not for a weekend."""
+    for after in CHECKPOINTS[:-1]:
+        journal.append("verdict", named(after), evidence={})
+    early = signoff.watched(journal)
+    assert (early.status, "48" in early.value) == (Status.INSUFFICIENT, True)
+    journal.append("verdict", named(CHECKPOINTS[-1]), evidence={})
+    assert signoff.watched(journal).passes
+
+
+def test_the_report_tells_what_was_gone_without(journal):
+    """Who reads it in a year must not think that all was there."""
+    journal.append("approval", "baseline pool", evidence={"reason": "the first release"})
+    journal.append("done", "baseline", evidence={"sha256": "0" * 64, "without": ["pool"]})
+    made = signed(journal, results_of())
+    text = (journal.path.parent / "signoff.md").read_text()
+    assert made.without["pool"].reason == "the first release"
+    assert "| pool | no value before the release | the first release |" in text
+    assert "**Not verified** since it is in service" in text
+    assert made.missing == [named(after) for after in CHECKPOINTS]
+    assert named(CHECKPOINTS[-1]) in text
+    journal.append("verdict", "verify", evidence={"checks": 16, "not_ok": ["pg_up"]})
+    signed(journal, results_of())
+    text = (journal.path.parent / "signoff.md").read_text()
+    assert "15 of 16 checks were well" in text
+    assert "**Not well**: pg_up." in text
 
 
 # --- The commands

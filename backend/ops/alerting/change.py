@@ -126,6 +126,13 @@ def running(settings: Settings) -> Running | None:
     return Running(url, lambda: supervisor.signal("prometheus", "HUP"))
 
 
+def is_behind(change: Change, prometheus: Running | None) -> bool:
+    """Whether Prometheus runs with other stages than the file has: a change was cut off before its reload."""
+    return prometheus is not None and prometheus.stages(tuple(change.alerts)) != stages.of_text(
+        change.before, change.alerts
+    )
+
+
 def check(settings: Settings, change: Change) -> None:
     """Let promtool and amtool look at what would run after the change.
 
@@ -140,9 +147,30 @@ def check(settings: Settings, change: Change) -> None:
         receivers = Path(folder) / "alertmanager.yml"
         write_private(receivers, monitoring.alertmanager_config(settings))
         _checked("amtool", "check-config", str(receivers))
+        for name in change.names:
+            _routed(receivers, name, change.alerts[name], change.stage)
 
 
-def _checked(name: str, *arguments: str) -> None:
+def _routed(receivers: Path, name: str, severity: str, stage: Stage) -> None:
+    """Let amtool say who would be told of an alert.
+
+    Raises:
+        StackError: not those whom its severity and stage mean.
+    """
+    labels = {"alertname": name, "severity": severity, "stage": stage}
+    asked = [f"{label}={value}" for label, value in labels.items()]
+    said = _checked("amtool", "config", "routes", "test", f"--config.file={receivers}", *asked)
+    wanted = {"shadow"} if stage == "shadow" else {"backend-copy", severity}
+    found = set(said.strip().split(","))
+    if found != wanted:
+        raise StackError(
+            f"{name} ({severity}, {stage}) would reach {', '.join(sorted(found))} instead of "
+            f"{', '.join(sorted(wanted))}.",
+            "Nothing was changed. Look at the routes in monitoring/alertmanager.yml.",
+        )
+
+
+def _checked(name: str, *arguments: str) -> str:
     program = programs.find(name)
     if program is None:
         raise StackError(f"{name} is not installed, so the change can't be checked.", "It comes with `make up`.")
@@ -150,6 +178,7 @@ def _checked(name: str, *arguments: str) -> None:
     if done.returncode:
         said = (done.stdout + done.stderr).strip()
         raise StackError(f"{name} refuses the configuration:\n{said}", "Nothing was changed.")
+    return done.stdout
 
 
 def apply(settings: Settings, change: Change, prometheus: Running | None, reason: str) -> None:

@@ -119,9 +119,12 @@ def config(
 
 
 def _carry_out(settings: Settings, change: Change, *, yes: bool, reason: str, as_json: bool) -> None:
+    if yes and not reason.strip():
+        raise typer.BadParameter("--yes wants a reason, for the journal", param_hint="--reason")
     prometheus = changes.running(settings)
+    is_behind = not change.names and changes.is_behind(change, prometheus)
     done = False
-    if change.names and yes:
+    if (change.names or is_behind) and yes:
         with lock.held(settings.layout.lock):
             changes.apply(settings, change, prometheus, reason)
         done = True
@@ -130,6 +133,13 @@ def _carry_out(settings: Settings, change: Change, *, yes: bool, reason: str, as
     if as_json:
         told: dict[str, Any] = {"alerts": list(change.names), "stage": change.stage, "changed": done}
         typer.echo(json.dumps(told | {"reloaded": done and prometheus is not None, "diff": change.diff}, indent=2))
+        return
+    if is_behind:
+        text = "The file has them so already, and Prometheus ran with other stages"
+        _console.print(
+            f"[green]✓[/] {text}: it has taken over the file's." if done else f"{text}. Do it: the same with --yes",
+            soft_wrap=True,
+        )
         return
     if not change.names:
         _console.print(f"Nothing to do: they are {change.stage} already.")

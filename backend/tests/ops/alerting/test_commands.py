@@ -61,6 +61,40 @@ def test_a_promotion_reaches_the_running_prometheus(settings: Settings, promethe
     assert {each["state"] for each in listed["alerts"]} <= {"inactive", "pending", "firing"}
 
 
+def test_yes_wants_a_reason(settings: Settings) -> None:
+    """Which is what the journal is for."""
+    before = change.source(settings).read_text()
+    assert run("enable", "warning", "--yes")[0] == 2
+    assert run("disable", "DiskSpaceLow", "--yes", "--reason", " ")[0] == 2
+    assert change.source(settings).read_text() == before
+
+
+def test_a_change_that_was_cut_off_is_finished(settings: Settings, prometheus: Running) -> None:
+    """Killed between file and reload: the file says live, and nobody would be called."""
+    text = change.source(settings).read_text()
+    alerts = stages.severities(settings.layout.root / "monitoring" / "alerts.yml")
+    warnings = of_severity(settings, "warning")
+    change.source(settings).write_text(stages.changed(text, warnings, "live", alerts))
+    assert prometheus.stages(["DiskSpaceLow"]) == {"DiskSpaceLow": "shadow"}
+    code, output = run("enable", "warning", "--yes", "--reason", "again")
+    assert (code, "has taken over" in output) == (0, True)
+    assert prometheus.stages(["DiskSpaceLow"]) == {"DiskSpaceLow": "live"}
+    assert "Nothing to do" in run("enable", "warning", "--yes", "--reason", "again")[1]
+
+
+def test_a_route_that_leads_elsewhere_is_found(settings: Settings) -> None:
+    """Valid, and critical alerts by mail at night: only a try of the route shows it."""
+    routes = settings.layout.root / "monitoring" / "alertmanager.yml"
+    text = routes.read_text()
+    routes.write_text(text.replace('matchers: [severity="critical"]', 'matchers: [severity="critcal"]'))
+    arguments = ("enable", "critical", "PostgresDown", "--force", "--reason", "a test", "--yes")
+    code, output = run(*arguments)
+    assert (code, "would reach backend-copy, warning instead of" in " ".join(output.split())) == (1, True)
+    assert staged(settings)["PostgresDown"] == "shadow"
+    routes.write_text(text)
+    assert run(*arguments)[0] == 0
+
+
 def test_what_is_only_shown_changes_nothing(settings: Settings, prometheus: Running) -> None:
     """Without --yes."""
     before = change.source(settings).read_text()
@@ -74,30 +108,36 @@ def test_what_is_only_shown_changes_nothing(settings: Settings, prometheus: Runn
 
 def test_criticals_wait_for_all_warnings(settings: Settings) -> None:
     """They wake people: first it is seen that the warnings are worth reading."""
-    assert run("enable", "critical", "--yes")[0] == 1
+    assert run("enable", "critical", "--yes", "--reason", "a test")[0] == 1
     first, *others = of_severity(settings, "warning")
-    assert run("enable", "warning", *others, "--yes")[0] == 0
-    code, output = run("enable", "critical", "PostgresDown", "--yes")
+    assert run("enable", "warning", *others, "--yes", "--reason", "a test")[0] == 0
+    code, output = run("enable", "critical", "PostgresDown", "--yes", "--reason", "a test")
     assert (code, first in output) == (1, True)
-    assert run("enable", "warning", "--yes")[0] == 0
-    assert run("enable", "critical", "--yes")[0] == 0
+    assert run("enable", "warning", "--yes", "--reason", "a test")[0] == 0
+    assert run("enable", "critical", "--yes", "--reason", "a test")[0] == 0
     assert set(staged(settings).values()) == {"live"}
 
 
 def test_force_wants_a_reason(settings: Settings) -> None:
     """Which is what somebody asks for in the morning."""
     assert run("enable", "critical", "PostgresDown", "--force", "--yes")[0] == 2
-    assert run("enable", "critical", "PostgresDown", "--force", "--reason", "a drill", "--yes")[0] == 0
+    assert (
+        run("enable", "critical", "PostgresDown", "--force", "--reason", "a drill", "--yes", "--reason", "a test")[0]
+        == 0
+    )
     assert staged(settings)["PostgresDown"] == "live"
 
 
 def test_disable_takes_one_back(settings: Settings) -> None:
     """One that cries wolf; the rest stays."""
-    run("enable", "warning", "--yes")
+    run("enable", "warning", "--yes", "--reason", "a test")
     assert run("disable", "DiskSpaceLow", "--yes", "--reason", "fires at each backup")[0] == 0
     live = [name for name, stage in staged(settings).items() if stage == "live"]
     assert {*live, "DiskSpaceLow"} == {*of_severity(settings, "warning"), "Watchdog"}
-    assert run("disable", "DiskSpaceLow", "--yes") == (0, "Nothing to do: they are shadow already.\n")
+    assert run("disable", "DiskSpaceLow", "--yes", "--reason", "a test") == (
+        0,
+        "Nothing to do: they are shadow already.\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,7 +154,7 @@ def test_disable_takes_one_back(settings: Settings) -> None:
 def test_what_makes_no_sense_is_a_usage_error(settings: Settings, arguments: tuple[str, ...]) -> None:
     """Exit code 2, and nothing done."""
     before = change.source(settings).read_text()
-    assert run(*arguments, "--yes")[0] == 2
+    assert run(*arguments, "--yes", "--reason", "a test")[0] == 2
     assert change.source(settings).read_text() == before
 
 
@@ -123,7 +163,7 @@ def test_what_promtool_refuses_is_not_written(settings: Settings, prometheus: Ru
     before = change.source(settings).read_text()
     rules = settings.layout.root / "monitoring" / "recording.yml"
     rules.write_text(rules.read_text() + "  - name: broken\n    rules:\n      - record: a\n        expr: sum(\n")
-    code, output = run("enable", "warning", "--yes")
+    code, output = run("enable", "warning", "--yes", "--reason", "a test")
     assert (code, "promtool refuses" in output, "recording.yml" in output) == (1, True, True)
     assert change.source(settings).read_text() == before
     assert set(prometheus.stages(["DiskSpaceLow"]).values()) == {"shadow"}
@@ -134,7 +174,7 @@ def test_what_amtool_refuses_is_not_written(settings: Settings) -> None:
     """Live alerts through a broken router reach nobody."""
     routes = settings.layout.root / "monitoring" / "alertmanager.yml"
     routes.write_text(routes.read_text().replace("receiver: critical", "receiver: nobody"))
-    code, output = run("enable", "warning", "--yes")
+    code, output = run("enable", "warning", "--yes", "--reason", "a test")
     assert (code, "amtool refuses" in output) == (1, True)
     assert set(staged(settings).values()) == {"shadow", "live"}
 
@@ -155,7 +195,7 @@ def test_a_failed_reload_puts_everything_back(
 
     monkeypatch.setattr(change, "running", lambda _: Running(prometheus.url, break_and_reload))
     monkeypatch.setattr(change, "_RELOAD_PATIENCE_S", 1)
-    code, output = run("enable", "warning", "--yes")
+    code, output = run("enable", "warning", "--yes", "--reason", "a test")
     assert (code, "did not take over" in output) == (1, True)
     assert change.source(settings).read_text() == before
     assert rendered.read_text() == held

@@ -1,6 +1,7 @@
 """A change of stages: checked before anything is touched, written, reloaded, looked at, and put back if that fails."""
 
 import difflib
+import os
 import re
 import subprocess
 import tempfile
@@ -15,8 +16,10 @@ import yaml
 
 from ops.alerting import stages
 from ops.alerting.stages import Stage
+from ops.release import containers
+from ops.release.engine import COMPOSE_FILE, Engine
 from ops.release.journal import Journal
-from ops.stack import monitoring, parts, programs
+from ops.stack import monitoring, parts, programs, secret_store
 from ops.stack.errors import StackError
 from ops.stack.secret_store import write_private
 from ops.stack.settings import Settings
@@ -116,14 +119,32 @@ def plan(settings: Settings, names: Collection[str], stage: Stage) -> Change:
     return Change(moved, stage, alerts, before, after)
 
 
-def running(settings: Settings) -> Running | None:
-    """Return this stack's Prometheus, if it runs."""
+def running(settings: Settings, target: str = "native") -> Running | None:
+    """Return the Prometheus of this stack, or of the containers (`compose`), if it runs."""
+    if target == "compose":
+        return _in_container(settings)
     supervisor = Supervisor(settings.layout)
     state = supervisor.states().get("prometheus")
     if state is None or not state.pid:
         return None
     url = f"http://127.0.0.1:{settings.port('PROMETHEUS_PORT')}"
     return Running(url, lambda: supervisor.signal("prometheus", "HUP"))
+
+
+def _in_container(settings: Settings) -> Running | None:
+    file = settings.layout.root / ".env"
+    named = (secret_store.parse(file.read_text()) if file.exists() else {}) | os.environ
+    engine = Engine(settings.layout.root, named)
+    if containers.is_there(engine.held().get("prometheus", []), wanted=True):
+        return None
+    # The folder monitoring/ is mounted, so what is written here is there already.
+    environment = {**os.environ, "COMPOSE_FILE": named.get("COMPOSE_FILE", COMPOSE_FILE)}
+    url = f"http://127.0.0.1:{settings.port('PROMETHEUS_PORT')}"
+    return Running(url, lambda: _hang_up(engine, environment))
+
+
+def _hang_up(engine: Engine, environment: Mapping[str, str]) -> None:
+    engine.compose("kill", "-s", "HUP", "prometheus", environment=environment)
 
 
 def is_behind(change: Change, prometheus: Running | None) -> bool:
@@ -190,12 +211,14 @@ def apply(settings: Settings, change: Change, prometheus: Running | None, reason
         StackError: the check failed, or the reload did; then all is as before.
     """
     journal = Journal(settings.layout.data / "journals" / JOURNAL, JOURNAL)
-    evidence = {"alerts": list(change.names), "stage": change.stage, "why": reason}
+    evidence: dict[str, Any] = {"alerts": list(change.names), "stage": change.stage, "why": reason}
     journal.append("intent", "stages", evidence=evidence)
     rendered = settings.layout.data / "prometheus" / "prometheus.yml"
     held = rendered.read_text() if rendered.exists() else None
+    is_written = False
     try:
         check(settings, change)
+        is_written = True
         _write(source(settings), change.after)
         write_private(rendered, monitoring.prometheus_config(settings, parts.plan(settings).names))
         if prometheus is not None:
@@ -204,12 +227,23 @@ def apply(settings: Settings, change: Change, prometheus: Running | None, reason
         _write(source(settings), change.before)
         if held is not None:
             write_private(rendered, held)
-            if prometheus is not None:
-                prometheus.reload()
         problem = error.problem if isinstance(error, StackError) else type(error).__name__
+        stuck = _put_back(prometheus, change) if prometheus is not None and is_written else ""
+        if stuck and isinstance(error, StackError):
+            error.way_out = f"The file was put back, and Prometheus did not take that over either: {stuck}"
+        evidence["put_back"] = not stuck
         journal.append("failed", "stages", evidence={**evidence, "problem": problem})
         raise
     journal.append("done", "stages", evidence={**evidence, "reloaded": prometheus is not None})
+
+
+def _put_back(prometheus: Running, change: Change) -> str:
+    """Let Prometheus read the file as it was; return why it doesn't, or nothing."""
+    try:
+        _reload(prometheus, stages.of_text(change.before, change.alerts))
+    except StackError as error:
+        return error.problem
+    return ""
 
 
 def _reload(prometheus: Running, expected: Mapping[str, str]) -> None:

@@ -25,17 +25,21 @@ _console: Final = Console()
 Severity = Literal["warning", "critical"]
 JsonOption = Annotated[bool, typer.Option("--json", help="For a script to read.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it. Without, it is only shown.")]
-ReasonOption = Annotated[str, typer.Option(help="Why, for the journal.")]
+ReasonOption = Annotated[str, typer.Option(help="Why, for the journal; --yes wants it.")]
+TargetOption = Annotated[
+    Literal["native", "compose"],
+    typer.Option(envvar="RELEASE_TARGET", help="native: the stack of `make up`. compose: production."),
+]
 
 
 @cli.command("list")
 @plainly
-def list_alerts(*, as_json: JsonOption = False) -> None:
+def list_alerts(*, target: TargetOption = "native", as_json: JsonOption = False) -> None:
     """Show each alert's stage and state, and the tools by which people are told."""
     settings = _settings()
     alerts = _alerts(settings)
     staged = stages.of_text(changes.source(settings).read_text(), alerts)
-    prometheus = changes.running(settings)
+    prometheus = changes.running(settings, target)
     states, applied = _seen(prometheus, list(alerts), staged)
     told = receivers.tools(yaml.safe_load(monitoring.alertmanager_config(settings)))
     rows = [
@@ -70,6 +74,7 @@ def enable(
     yes: YesOption = False,
     force: Annotated[bool, typer.Option("--force", help="Critical ones before all warnings; with --reason.")] = False,
     reason: ReasonOption = "",
+    target: TargetOption = "native",
     as_json: JsonOption = False,
 ) -> None:
     """Let alerts of a severity reach people."""
@@ -88,7 +93,7 @@ def enable(
             f"Warnings come first, and these are shadow still: {', '.join(quiet)}.",
             "commandcenter alerts enable warning; or --force --reason '…'.",
         )
-    _carry_out(settings, changes.plan(settings, chosen, "live"), yes=yes, reason=reason, as_json=as_json)
+    _carry_out(settings, changes.plan(settings, chosen, "live"), yes=yes, reason=reason, target=target, as_json=as_json)
 
 
 @cli.command()
@@ -98,6 +103,7 @@ def disable(
     *,
     yes: YesOption = False,
     reason: ReasonOption = "",
+    target: TargetOption = "native",
     as_json: JsonOption = False,
 ) -> None:
     """Let alerts reach nobody any more; they are still recorded."""
@@ -106,7 +112,9 @@ def disable(
     wrong = [name for name in names if name not in alerts or name == stages.HEARTBEAT]
     if wrong:
         raise typer.BadParameter(f"no alert that can be shadow: {', '.join(wrong)}", param_hint="NAME")
-    _carry_out(settings, changes.plan(settings, names, "shadow"), yes=yes, reason=reason, as_json=as_json)
+    _carry_out(
+        settings, changes.plan(settings, names, "shadow"), yes=yes, reason=reason, target=target, as_json=as_json
+    )
 
 
 @cli.command()
@@ -118,10 +126,10 @@ def config(
     typer.echo(monitoring.container_alertmanager_config(_settings(), folder), nl=False)
 
 
-def _carry_out(settings: Settings, change: Change, *, yes: bool, reason: str, as_json: bool) -> None:
+def _carry_out(settings: Settings, change: Change, *, yes: bool, reason: str, target: str, as_json: bool) -> None:
     if yes and not reason.strip():
         raise typer.BadParameter("--yes wants a reason, for the journal", param_hint="--reason")
-    prometheus = changes.running(settings)
+    prometheus = changes.running(settings, target)
     is_behind = not change.names and changes.is_behind(change, prometheus)
     done = False
     if (change.names or is_behind) and yes:

@@ -23,7 +23,7 @@ from ops.demo.api import Api
 from ops.release import compose_parts, containers, deployed_file, version
 from ops.release.backup import LockedOutError
 from ops.release.compose_parts import EXPORTER, IMAGE, LAYER, OWN, PORTS
-from ops.release.engine import Engine
+from ops.release.engine import COMPOSE_FILE, Engine
 from ops.release.place import Releases
 from ops.release.secret_folder import SecretFolder
 from ops.stack import lock, secret_store
@@ -32,7 +32,6 @@ from ops.stack.layout import checkout
 from ops.stack.secret_store import write_private
 from ops.stack.wait import until_content
 
-_FILE: Final = "docker-compose.prod.yml"
 _LOCK_TIMEOUT: Final = "-c lock_timeout=1s"
 _LOCKED_OUT: Final = "canceling statement due to lock timeout"
 _HEALTHY_WITHIN_S: Final = 120.0
@@ -300,5 +299,5 @@ class ComposeTarget:
 
     def _environment(self, deployed: Mapping[str, Any]) -> dict[str, str]:
         """Return what Compose is run with. Files go by their variable: `--file` would leave an operator's own out."""
-        files = self._settings.get("COMPOSE_FILE", _FILE)
+        files = self._settings.get("COMPOSE_FILE", COMPOSE_FILE)
         return {**os.environ, "COMPOSE_FILE": files, **self._deployed(deployed)}

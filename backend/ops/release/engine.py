@@ -13,6 +13,7 @@ from typing import Final
 from ops.release import containers
 from ops.stack.errors import StackError
 
+COMPOSE_FILE: Final = "docker-compose.prod.yml"
 _TIMEOUT_S: Final = 900
 # What `verify` looks for was done minutes ago; a busy PostgreSQL writes a gigabyte in some hours.
 _LOGS_SINCE: Final = "10m"

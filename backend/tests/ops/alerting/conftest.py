@@ -42,7 +42,7 @@ def prometheus(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     running = Running(
         f"http://127.0.0.1:{settings.port('PROMETHEUS_PORT')}", lambda: process.send_signal(signal.SIGHUP)
     )
-    monkeypatch.setattr("ops.alerting.change.running", lambda _: running)
+    monkeypatch.setattr("ops.alerting.change.running", lambda *_: running)
     try:
         eventually(lambda: _is_ready(running.url), what="Prometheus")
         yield running

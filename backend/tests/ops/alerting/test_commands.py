@@ -1,6 +1,7 @@
 """`commandcenter alerts` on a real Prometheus: shown, done, taken over, and put back when it fails."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -193,7 +194,7 @@ def test_a_failed_reload_puts_everything_back(
         rules.write_text("groups: broken" if rules.read_text() == good else good)
         prometheus.reload()
 
-    monkeypatch.setattr(change, "running", lambda _: Running(prometheus.url, break_and_reload))
+    monkeypatch.setattr(change, "running", lambda *_: Running(prometheus.url, break_and_reload))
     monkeypatch.setattr(change, "_RELOAD_PATIENCE_S", 1)
     code, output = run("enable", "warning", "--yes", "--reason", "a test")
     assert (code, "did not take over" in output) == (1, True)
@@ -201,6 +202,48 @@ def test_a_failed_reload_puts_everything_back(
     assert rendered.read_text() == held
     assert set(prometheus.stages(["DiskSpaceLow"]).values()) == {"shadow"}
     assert journal(settings)[-1][0] == "failed"
+    assert journal(settings)[-1][1]["put_back"] is True
+
+
+def test_what_cannot_be_put_back_is_said(
+    settings: Settings, prometheus: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads "put back" goes to bed."""
+    rules = monitoring.rule_files(settings)[0]
+
+    def break_and_reload() -> None:
+        rules.write_text("groups: broken")
+        prometheus.reload()
+
+    monkeypatch.setattr(change, "running", lambda *_: Running(prometheus.url, break_and_reload))
+    monkeypatch.setattr(change, "_RELOAD_PATIENCE_S", 1)
+    code, output = run("enable", "warning", "--yes", "--reason", "a test")
+    assert (code, "did not take that over either" in " ".join(output.split())) == (1, True)
+    assert journal(settings)[-1][1]["put_back"] is False
+
+
+def test_on_compose_the_container_is_told_to_read_again(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the engine's own words; an operator's own file counts."""
+    labels = {"com.docker.compose.service": "prometheus"}
+    held = [{"Config": {"Image": "prom", "Labels": labels, "Env": []}, "State": {"Running": True}}]
+    (tmp_path / "held").write_text(json.dumps(held))
+    engine = tmp_path / "engine"
+    engine.write_text(
+        f'#!/bin/sh\necho "$COMPOSE_FILE $*" >> {tmp_path}/calls\n'
+        f'case "$1" in ps) echo 1;; inspect) cat {tmp_path}/held;; esac\n'
+    )
+    engine.chmod(0o755)
+    monkeypatch.setenv("ENGINE", str(engine))
+    monkeypatch.setenv("COMPOSE", str(engine))
+    monkeypatch.setenv("COMPOSE_FILE", "own.yml")
+    found = change.running(settings, "compose")
+    assert found is not None
+    found.reload()
+    assert (tmp_path / "calls").read_text().splitlines()[-1] == "own.yml kill -s HUP prometheus"
+    (tmp_path / "held").write_text("[]")
+    assert change.running(settings, "compose") is None
 
 
 def test_the_list_says_when_prometheus_runs_with_other_stages(settings: Settings, prometheus: Running) -> None:

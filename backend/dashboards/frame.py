@@ -101,7 +101,7 @@ def _annotation(name: str, color: str, expression: str, title: str, text: str) -
 def _releases() -> Builder[Any]:
     builds = f"count by (version, commit) ({gauge(BUILD_INFO)})"
     before = f"count by (version, commit) ({gauge(BUILD_INFO)} offset {_NEWS})"
-    return _annotation("Releases", "blue", f"{builds} unless {before}", "Release {{version}}", "Commit {{commit}}")
+    return _annotation("Releases", "blue", f"{builds} unless {before}", "Release {{commit}}", "Version {{version}}")
 
 
 def _alerts() -> Builder[Any]:

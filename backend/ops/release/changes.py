@@ -116,7 +116,8 @@ def rollback(
         raise
     if as_json:
         typer.echo(json.dumps({"kind": kind, "took_s": took_s}, indent=2))
-    console.print(f"\n[green]Rolled back[/] ({kind}, {took_s:.1f} s). Next: commandcenter status")
+    following = "docker compose ps" if work.target.name == "compose" else "commandcenter status"
+    console.print(f"\n[green]Rolled back[/] ({kind}, {took_s:.1f} s). Next: {following}")
 
 
 def roll_back(work: Work, kind: str, to: str | None = None, accept_rows: str | None = None) -> float:

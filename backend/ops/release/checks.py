@@ -13,6 +13,7 @@ from ops.release import detection, schema
 from ops.release.apply import steps
 from ops.release.at_work import choose_target, looked_at
 from ops.release.changes import JsonOption, ReleaseOption
+from ops.release.config_diff import config_diff
 from ops.release.exits import OK
 from ops.release.findings import Finding, exit_code, show
 from ops.release.place import new_id
@@ -30,7 +31,10 @@ RefArgument = Annotated[str, typer.Argument(help="Commit, branch or tag.")]
 
 @plainly
 def plan(ref: RefArgument = "HEAD", *, as_json: JsonOption = False) -> None:
-    """Print what a release would do: steps, SQL, times to detect. Writes nothing."""
+    """Print what a release would do: steps, SQL, what differs in configuration, times to detect.
+
+    Changes nothing that runs. On compose it builds the version's image where that is missing: `apply` needs it anyway.
+    """
     console = Console(stderr=as_json, highlight=False)
     with looked_at(console) as target:
         commit = target.resolve(ref)
@@ -55,6 +59,7 @@ def _planned(target: Target, commit: str) -> dict[str, Any]:
             "sql": target.schema_sql(commit, now or "base", head) if now != head else "",
         },
         "steps": [step.about for step in steps(target, journal, commit, folder)],
+        "config": config_diff(target.checkout, str(running["commit"]), commit),
         "switches_taken_back": dict(running.get("switches", {})),
         "time_to_detect": [asdict(each) for each in detection.bounds(target.checkout / "monitoring")],
     }
@@ -68,6 +73,7 @@ def _print_plan(console: Console, kind: str, planned: Mapping[str, Any]) -> None
     console.print(f"\nSchema: {way['from'] or 'empty'} → {way['to']}" + ("" if sql else " (nothing to do)"))
     if sql:
         console.print(escape(sql.strip()), style="dim", soft_wrap=True)
+    _print_config(console, planned["config"])
     if planned["switches_taken_back"]:
         console.print(f"\nTakes back what a rollback switched: {escape(str(planned['switches_taken_back']))}")
     console.print("\nTime to detect, at most, when every request fails:")
@@ -75,6 +81,19 @@ def _print_plan(console: Console, kind: str, planned: Mapping[str, Any]) -> None
         covered = f", but {bound['covered_by']} goes before it" if bound["covered_by"] else ""
         console.print(f"  {bound['alert']}: {bound['seconds']:.0f} s{covered}")
     console.print("\nNothing was changed. Next: commandcenter release preflight")
+
+
+def _print_config(console: Console, config: Mapping[str, Any] | None) -> None:
+    console.print("\nConfiguration:", end="")
+    if config is None:
+        console.print(" can't be compared: this checkout does not know the version that runs.")
+        return
+    if not config["files"]:
+        console.print(" no difference")
+        return
+    told = [f"settings {what}: {', '.join(names)}" for what, names in config["settings"].items() if names]
+    for line in ("", *config["files"], *told, *config["alerts"]):
+        console.print(f" {line.rstrip()}" if line else "", markup=False, highlight=False, soft_wrap=True)
 
 
 @plainly

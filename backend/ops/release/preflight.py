@@ -62,10 +62,11 @@ def preflight(target: Target, commit: str) -> Iterator[Finding]:
 
 def _tools() -> Iterator[Finding]:
     missing = [tool for tool in _TOOLS if find(tool) is None]
+    missing += [] if python().with_name("squawk").exists() else ["squawk"]
     yield judged(
         "tools",
         well=not missing,
-        value=f"missing: {', '.join(missing)}" if missing else ", ".join(_TOOLS),
+        value=f"missing: {', '.join(missing)}" if missing else ", ".join((*_TOOLS, "squawk")),
         bound="all installed",
         advice="make packages; elsewhere: install Prometheus and Alertmanager, their tools come with them.",
     )

@@ -51,6 +51,15 @@ def changed_files(root: Path) -> list[str]:
     return [line[3:] for line in asked.stdout.decode("utf-8", "replace").splitlines()]
 
 
+def diff(root: Path, before: str, after: str, *arguments: str) -> str | None:
+    """Return what `git diff` says between two versions; None where it doesn't know one of them."""
+    if before.startswith("-") or after.startswith("-"):
+        return None
+    options, paths = arguments[: arguments.index("--")], arguments[arguments.index("--") :]
+    asked = _git(root, "diff", "--no-color", *options, before, after, *paths)
+    return None if asked.returncode else asked.stdout.decode("utf-8", "replace")
+
+
 def prepare(layout: Layout, commit: str, versions: Path) -> Version:
     """Lay out a commit and its dependencies; quick where that was done before.
 

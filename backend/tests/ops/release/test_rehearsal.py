@@ -110,8 +110,10 @@ def test_plan_writes_nothing(stack: NativeStack) -> None:
     printed = release(stack, "plan", "new")
     assert "restore the backup" in printed
     assert "HighErrorRateFast: 160 s" in printed
+    assert "Configuration:" in printed
     planned = json.loads(release(stack, "plan", "new", "--json"))
     assert planned["schema"] == {"from": NEW_SCHEMA, "to": NEW_SCHEMA, "sql": ""}
+    assert planned["config"] is None or planned["config"]["settings"]["added"] == []
     assert sorted(path for path in stack.data.glob("*") if path.name != "run") == before
 
 

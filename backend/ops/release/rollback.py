@@ -107,7 +107,7 @@ def _told_as_halted() -> Iterator[None]:
     except StackError as error:
         raise StackError(
             f"API, worker and beat are stopped. {error.problem}",
-            f"{error.way_out} Then run the same again. Or stay: `commandcenter release apply --yes` starts it as it was.",
+            f"{error.way_out} Then run the same again. Or stay: `commandcenter release apply --yes` starts it again.",
             error.exit_code,
         ) from error
 

@@ -7,23 +7,37 @@ from typing import Any, Final
 MASK: Final = "[scrubbed]"
 
 _rules: list[tuple[re.Pattern[str], str]] = [
-    # user:password@ in any URL or DSN, and a token alone where a user would stand.
+    # user:password@ in any URL or DSN, and on the web a token alone where a user would stand.
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/@:'\"]*:[^\s/@'\"]*@"), rf"\1{MASK}@"),
+    (re.compile(r"(?i)\b(https?://)[^\s/@:'\"]+@"), rf"\1{MASK}@"),
+    # Slack's, whose path is the secret.
+    (re.compile(r"(?i)(://hooks\.slack\.com/(?:services|workflows)/)[\w/]+"), rf"\1{MASK}"),
     # Authorization: Bearer x, 'authorization': 'Basic x', cookie=x: to the end of the line or of the quotes.
     (
         re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(['\"]?\s*[:=,]\s*b?['\"]?)[^\r\n'\"]+"),
         rf"\1\2{MASK}",
     ),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {MASK}"),
-    # password=x, access_token: "x", "api_key": "x", --password x.
+    # password=x, access_token: "x", "api_key": "x".
     (
         re.compile(
-            r"(?i)\b([a-z0-9_.-]*(?:password|passwd|secret|token|api[_-]?key)s?)"
-            r"(['\"]?\s*(?:=>|[:=])\s*b?)(?:\"[^\"\r\n]*\"?|'[^'\r\n]*'?|[^\s,;&'\")}\]]+)"
+            r"(?i)\b([a-z0-9_.-]*(?:password|passwd|passphrase|secret|token|credential|(?:api|access|private|secret)[_-]?key)s?)"
+            r"(['\"]?\s*(?:=>|[:=])\s*b?)(?!\[scrubbed\])(?:\"[^\"\r\n]*\"?|'[^'\r\n]*'?|[^\s,;&'\")}\]]+)"
         ),
         rf"\1\2{MASK}",
     ),
-    # Tokens that name themselves: GitHub's, GitLab's, Slack's, and JSON web tokens.
+    # --password x, and PASSWORD 'x' in SQL.
+    (
+        re.compile(r"(?i)(--[a-z-]*(?:password|passphrase|secret|token|key)\s+)(?!\[scrubbed\])[^\s-]\S*"),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"(?i)\b(password\s+)'[^'\r\n]+'"), rf"\1{MASK}"),
+    # Its lines may stand there as they are, or as JSON shows them.
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"), MASK),
+    # What names itself: PostgreSQL's verifiers; tokens of AWS, Stripe, GitHub, GitLab, Slack; JSON web tokens.
+    (re.compile(r"\bSCRAM-SHA-256\$[^\s'\"]+"), MASK),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), MASK),
+    (re.compile(r"\b[rs]k_live_[A-Za-z0-9]{10,}"), MASK),
     (re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{10,}|github_pat_[A-Za-z0-9_]{10,}|glpat-[A-Za-z0-9_-]{10,})"), MASK),
     (re.compile(r"\bxox[abeprs]-[A-Za-z0-9-]{10,}"), MASK),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"), MASK),
@@ -39,7 +53,7 @@ _has_own_patterns = False
 # Cheap test first: a text with none of these, in lower case, needs no rule.
 _HINTS: Final = (
     "://", "authorization", "cookie", "bearer", "basic", "passw", "secret", "token", "key", "_pat_", "glpat-", "xox",
-    "eyj", "failing row", "@",
+    "eyj", "failing row", "@", "scram-", "akia", "asia", "k_live_",
 )  # fmt: skip
 _HINTS_BYTES: Final = tuple(hint.encode() for hint in _HINTS)
 _GITHUB: Final = re.compile("gh[pousr]_")

@@ -35,6 +35,17 @@ SECRET = "s3cr3t-Value.9"
         f"api_key => {SECRET}",
         f"client_secret={SECRET}&x=1",
         f"password='two words {SECRET}'",
+        f"https://{SECRET}@github.com/owner/name.git",
+        "POST https://hooks.slack.com/services/T0000/B0000/s3cr3tValue9",
+        f"--password {SECRET}",
+        f"ALTER ROLE exporter_user PASSWORD '{SECRET}'",
+        "SCRAM-SHA-256$4096:s3cr3t$stored:server",
+        f"aws_secret_access_key={SECRET}",
+        f'private_key: "{SECRET}"',
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIEs3cr3t\nValue9\n-----END RSA PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\nMIIEs3cr3t, and then it was cut",
+        "AKIA0000000000S3CR3T",
+        "sk_live_s3cr3tValue9abcdef",
         "token ghp_abcdefghijklmnopqrstuvwxyz0123456789s3cr3tValue9",
         "github_pat_11ABCDEFG0s3cr3tValue9_abcdefghij",
         "glpat-s3cr3tValue9abcdefgh",
@@ -62,12 +73,23 @@ def test_a_secret_does_not_stay(text: str) -> None:
         "the password was wrong",
         "a token is wanted",
         "Keyboard",
+        "the key: value pairs",
+        "--keyword",
+        "ASIA and the Pacific",
         "DETAIL:  Process 12 waits for ShareLock on transaction 7.",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
     """A log that hides what happened is none."""
     assert scrub(text) == text
+
+
+@pytest.mark.parametrize("name", ["password=", "--password ", "token: ", "private_key='", "https://", "PASSWORD '"])
+def test_what_is_masked_stays_as_it_is(name: str) -> None:
+    """A line may come through more than once."""
+    once = scrub(f"{name}{SECRET}@example.org'")
+    assert MASK in once
+    assert scrub(once) == once
 
 
 @given(st.text(max_size=300))

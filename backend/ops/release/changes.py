@@ -62,6 +62,8 @@ def apply(
     with at_work(console, f"apply {commit}", release, begin=True, commit=commit) as work:
         console.print(f"Release [bold]{escape(work.journal.release)}[/]: {commit}")
         _want_baseline(work.journal, without_baseline)
+        with in_plain_words("Keeping room for a way back"):
+            work.target.releases.keep_reserve()
         bring_in(work.target, work.journal, work.runner, commit, work.folder)
         if as_json:
             typer.echo(json.dumps({"release": work.journal.release, "commit": commit, "applied": True}, indent=2))
@@ -107,7 +109,12 @@ def rollback(
         return
     try:
         with in_plain_words("The way back"):
-            release = release or choose_target(console).releases.at_stake()
+            places = choose_target(console).releases
+            if places.free_reserve():
+                console.print(
+                    "[yellow]The disk is full[/]: what `apply` kept for this case is free now. Make room soon."
+                )
+            release = release or places.at_stake()
             with at_work(console, f"rollback {kind}", release, begin=kind == _QUICK) as work:
                 took_s = roll_back(work, kind, to, accept_rows)
     except StackError as error:

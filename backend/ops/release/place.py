@@ -1,5 +1,7 @@
 """Where releases lie: `releases/<ID>/` in the stack's data folder, one folder a release, and one lock for all."""
 
+import os
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +11,9 @@ from typing import Final
 from ops.release.journal import FILE, Journal
 from ops.stack.errors import StackError
 
+_RESERVE: Final = "reserve"
+# A journal, a lock, a deployment's notes, and the lines that services write when they start.
+RESERVE_BYTES: Final = 8 * 1024**2
 # The steps of `apply` by which what runs becomes another. Their `undo` counts too: a way back is gone once.
 CHANGING: Final = frozenset({"migrate", "start"})
 
@@ -32,6 +37,24 @@ class Releases:
     def lock(self) -> Path:
         """Held by whoever changes anything."""
         return self.folder / "lock.json"
+
+    def keep_reserve(self) -> None:
+        """Keep some of the disk for a way back: a full one is a reason to go back, and every step is written down."""
+        path = self.folder / _RESERVE
+        if path.exists() or shutil.disk_usage(self.folder).free < 2 * RESERVE_BYTES:
+            return
+        unfinished = path.with_suffix(".new")
+        # A hole in a file would keep nothing.
+        unfinished.write_bytes(os.urandom(RESERVE_BYTES))
+        unfinished.replace(path)
+
+    def free_reserve(self) -> bool:
+        """Give that back where the disk is full, and return whether it was."""
+        path = self.folder / _RESERVE
+        if not path.exists() or shutil.disk_usage(self.folder).free >= RESERVE_BYTES:
+            return False
+        path.unlink()
+        return True
 
     def ids(self) -> list[str]:
         """Return the IDs of releases that have a journal, the one written to last at the end."""

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,9 @@ from ops.release.place import Releases
 from ops.release.scrubbing import SecretRefused
 from ops.release.steps import Runner, Step
 from ops.release.watch import taken_back
+from ops.stack import accounts
 from ops.stack.errors import StackError
+from tests.alerting_live.faults import small_disk
 
 OLD, NEW = "old-schema", "new-schema"
 
@@ -182,6 +185,26 @@ def test_the_release_at_stake_is_the_one_that_changed_what_runs(tmp_path):
     assert places.at_stake() == "second"
     first.append("verdict", "verify")
     assert places.at_stake() == "second"
+
+
+@pytest.mark.skipif(not accounts.is_root(), reason="only root may mount a disk to fill")
+def test_a_full_disk_has_room_for_a_way_back():
+    """A full disk is a reason to go back, and each step wants to be written down."""
+    with small_disk() as mounted:
+        places = Releases(mounted)
+        places.folder.mkdir(parents=True)
+        places.keep_reserve()
+        assert not places.free_reserve(), "there is room without it"
+        for number, size in enumerate((65536, 1)):
+            with suppress(OSError), (mounted / f"log.{number}").open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(size))
+        with pytest.raises(StackError, match="can't be written"):
+            places.journal("r1").append("intent", "start")
+        assert places.free_reserve()
+        places.journal("r1").append("intent", "start")
+        places.keep_reserve()
+        assert not (places.folder / "reserve").exists(), "kept of what is not there"
 
 
 def test_what_was_given_up_does_not_swallow_history(tmp_path):

@@ -214,6 +214,17 @@ def test_without_a_baseline_its_health_is_watched_all_the_same(tmp_path, fine):
     assert service.look(at(31)).exit_code == 5
 
 
+def test_no_traffic_is_not_known_and_not_passed(tmp_path):
+    """Exit code 4, after all of 48 hours: an idle service is no healthy one."""
+    past = service(0.0, 0.0, after=LONG, a_minute=0)
+    with prometheus_with(past, tmp_path / "past") as url, Prometheus(url) as idle:
+        watched = Service(tmp_path, idle)
+        look = watched.look(at(48.1))
+    assert (look.outcome, look.exit_code, look.is_over) == ("inconclusive", 4, True)
+    assert "INSUFFICIENT" in look.why
+    assert set(watched.checkpoints().values()) == {"INSUFFICIENT"}
+
+
 def test_too_few_requests_say_how_long_it_takes(tmp_path, fine):
     """What is not excluded, and when it would be."""
     assert re.search(r"not excluded, which takes about \d+ hours more", Service(tmp_path, fine).look(at(6)).why)

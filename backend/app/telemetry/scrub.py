@@ -21,19 +21,19 @@ _rules: list[tuple[re.Pattern[str], str]] = [
     # password=x, access_token: "x", "api_key": "x".
     (
         re.compile(
-            r"(?i)\b([a-z0-9_.-]*(?:password|passwd|passphrase|secret|token|credential|(?:api|access|private|secret)[_-]?key)s?)"
+            r"(?i)((?:password|passwd|passphrase|secret|token|credential|(?:api|access|private|secret)[_-]?key)s?)"
             r"(['\"]?\s*(?:=>|[:=])\s*b?)(?!\[scrubbed\])(?:\"[^\"\r\n]*\"?|'[^'\r\n]*'?|[^\s,;&'\")}\]]+)"
         ),
         rf"\1\2{MASK}",
     ),
     # --password x, and PASSWORD 'x' in SQL.
     (
-        re.compile(r"(?i)(--[a-z-]*(?:password|passphrase|secret|token|key)\s+)(?!\[scrubbed\])[^\s-]\S*"),
+        re.compile(r"(?i)(--[a-z-]{0,40}(?:password|passphrase|secret|token|key)\s+)(?!\[scrubbed\])[^\s-]\S*"),
         rf"\1{MASK}",
     ),
     (re.compile(r"(?i)\b(password\s+)'[^'\r\n]+'"), rf"\1{MASK}"),
     # Its lines may stand there as they are, or as JSON shows them.
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"), MASK),
+    (re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"), MASK),
     # What names itself: PostgreSQL's verifiers; tokens of AWS, Stripe, GitHub, GitLab, Slack; JSON web tokens.
     (re.compile(r"\bSCRAM-SHA-256\$[^\s'\"]+"), MASK),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), MASK),
@@ -42,8 +42,8 @@ _rules: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"\bxox[abeprs]-[A-Za-z0-9-]{10,}"), MASK),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"), MASK),
     # PostgreSQL tells the values of a violated key, and of a whole row.
-    (re.compile(r"(?i)(\bKey \([^)]*\)=)\(.*?\)(?=\s|\.|$)"), rf"\1({MASK})"),
-    (re.compile(r"(?i)(\bFailing row contains )\(.*\)"), rf"\1({MASK})"),
+    (re.compile(r"(?i)(\bKey \([^)]{0,500}\)=)\(.{0,2000}?\)(?=\s|\.|$)"), rf"\1({MASK})"),
+    (re.compile(r"(?i)(\bFailing row contains )\(.*"), rf"\1({MASK})"),
     # E-mail addresses; not the user of an ssh URL.
     (re.compile(r"(?<![\w.+/-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"), MASK),
 ]

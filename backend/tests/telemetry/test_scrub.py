@@ -84,6 +84,26 @@ def test_what_is_no_secret_stays(text: str) -> None:
     assert scrub(text) == text
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "-",
+        "a.",
+        "a-",
+        "Key (",
+        "Key (a)=(",
+        "Failing row contains (",
+        "-----BEGIN PRIVATE KEY-----",
+        "a://:",
+        "eyJaaaaaaaa.",
+    ],
+)
+def test_a_hostile_text_takes_no_longer_than_its_length(piece: str) -> None:
+    """What strangers send is logged: at 100 kB, what grows with the square of it would take longer than this may."""
+    scrub(piece * (100_000 // len(piece)) + "token")
+
+
 @pytest.mark.parametrize("name", ["password=", "--password ", "token: ", "private_key='", "https://", "PASSWORD '"])
 def test_what_is_masked_stays_as_it_is(name: str) -> None:
     """A line may come through more than once."""

@@ -9,6 +9,7 @@ import re
 import resource
 import shutil
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,9 @@ from ops.release import backup
 from ops.release.journal import Journal
 from ops.release.native import NativeTarget
 from ops.release.place import Releases
+from ops.release.prometheus import Prometheus, Value
 from ops.stack.errors import StackError
+from ops.stack.ports import free_port
 from tests.git import git
 from tests.native_stack import BACKEND, NativeStack, running_stack
 from tests.system import eventually
@@ -33,6 +36,8 @@ pytestmark = pytest.mark.timeout(240)
 
 OLD_SCHEMA, NEW_SCHEMA = "d4dff12b63d6", "d3e92d35ba2f"
 KILLED = "from tests.ops.release.killed import run; run()"
+# A watch that asks for health without a pause.
+AT_ONCE = "import ops.release.watch as w; w.PROBE_PAUSE_S = 0; from ops.cli import main; main()"
 REHEARSED = ("--without-baseline", "a rehearsal")
 
 
@@ -383,9 +388,75 @@ def test_a_lock_that_passes_is_waited_for(stack: NativeStack) -> None:
         assert "found its tables locked 2 times" in done.stderr
         assert "idle in transaction" in done.stderr
         assert schema(stack) == OLD_SCHEMA
-    printed = release(stack, "apply", "new", "--yes", *REHEARSED)
-    assert "tries 1" in printed
+        # Held until the first try has waited in vain, and free at the second.
+        giving_way = threading.Thread(target=give_way_after_a_try, args=(stack, holder))
+        giving_way.start()
+        printed = release(stack, "apply", "new", "--yes", *REHEARSED)
+        giving_way.join()
+    assert "tries 2" in printed
     assert schema(stack) == NEW_SCHEMA
+
+
+def give_way_after_a_try(stack: NativeStack, holder: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """Hold a lock until somebody has waited for it and left."""
+
+    def waiting() -> bool:
+        with connect(stack) as connection:
+            [[found]] = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            ).fetchall()
+        return bool(found)
+
+    try:
+        eventually(waiting, within_s=60, what="a migration that waits")
+        eventually(lambda: not waiting(), what="its giving up")
+    finally:
+        holder.rollback()
+
+
+def test_a_wrong_exporter_password_is_seen(target: NativeTarget) -> None:
+    """The exporter goes on answering; what it says is pg_up 0."""
+    with target.connect() as connection:
+        connection.execute("ALTER ROLE exporter_user PASSWORD 'another'")
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'exporter_user'")
+    with Prometheus(target.prometheus_url) as prometheus:
+        eventually(lambda: prometheus.instant("min(pg_up)") == Value(0.0), within_s=60, what="pg_up 0")
+    target.set_exporter_password()
+    with Prometheus(target.prometheus_url) as prometheus:
+        eventually(lambda: prometheus.instant("min(pg_up)") == Value(1.0), within_s=60, what="pg_up 1")
+
+
+def test_a_watch_takes_back_what_is_not_healthy(stack: NativeStack) -> None:
+    """By itself, the quick way, once; exit code 5, now and from then on."""
+    sick = f"import ops.release.judgements as j; j._health = lambda _: 'said so by a test'; {AT_ONCE}"
+    printed = release(stack, "watch", "--once", expected=5, launcher=sick)
+    assert "rolled back: health failed 3 of 5 times: said so by a test" in printed
+    with api(stack) as client:
+        answer = client.get("/repositories")
+        assert (answer.status_code, "x-request-id" in answer.headers) == (200, False)
+    assert release(stack, "watch", "--once", expected=5).count("rolled back") == 1
+
+
+def test_a_full_way_back_that_is_killed_goes_on(stack: NativeStack) -> None:
+    """Wherever it was; and it counts only once all of it is done."""
+    before = rows(stack)
+    for at in (2, 5, 8):
+        done = stack.run("release", "rollback", "full", "--yes", launcher=KILLED, TEST_KILL_AT=str(at))
+        assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+        release(stack, "watch", "--once", expected=6, launcher=AT_ONCE)
+    release(stack, "rollback", "full", "--yes")
+    assert (schema(stack), rows(stack)) == (OLD_SCHEMA, before)
+    release(stack, "watch", "--once", expected=5)
+
+
+def test_prometheus_that_is_away_or_empty_gives_no_baseline(stack: NativeStack) -> None:
+    """Neither is a value; each is said, and what to do."""
+    away = release(stack, "baseline", expected=1, PROMETHEUS_PORT=str(free_port()))
+    assert "no answer" in away
+    assert "NOT kept" in away
+    empty = release(stack, "baseline", expected=1)
+    assert "no answer" not in empty
+    assert "NOT kept" in empty
 
 
 def test_no_secret_is_written_down(stack: NativeStack) -> None:

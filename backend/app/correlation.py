@@ -18,6 +18,8 @@ from uuid_utils import uuid7
 ID_MAX_LENGTH: Final = 63
 _ID = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _NOT_ID = re.compile(r"[^A-Za-z0-9._-]")
+# Sampled, and random trace ID.
+_KNOWN_FLAGS: Final = 0x03
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
@@ -159,7 +161,8 @@ def parse_traceparent(value: str) -> tuple[str, str, str] | None:
     version, trace_id, span_id, flags, rest = match.groups()
     if version == "ff" or (version == "00" and rest) or not trace_id.strip("0") or not span_id.strip("0"):
         return None
-    return trace_id, span_id, flags
+    # Flags that this version doesn't know are not handed on: W3C Trace Context, level 2, section 3.2.2.5.
+    return trace_id, span_id, f"{int(flags, 16) & _KNOWN_FLAGS:02x}"
 
 
 def for_request(request_id: str | None, traceparent: str | None = None, tracestate: str | None = None) -> Correlation:

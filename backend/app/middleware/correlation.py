@@ -95,7 +95,8 @@ class CorrelationMiddleware:
         async def send_with_id(message: Message) -> None:
             if message["type"] in _STARTS:
                 correlation.is_answered = True
-                headers = message.get("headers") or ()
+                # Any iterable may come, and some can be read once only.
+                headers = list(message.get("headers") or ())
                 for name, _ in headers:
                     if len(name) == _HEADER_LENGTH and bytes(name).lower() == HEADER:
                         # A handler set one of its own.

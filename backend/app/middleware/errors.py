@@ -1,5 +1,6 @@
 """The error boundary: whatever fails inside leaves one log line, one count and one problem+json body."""
 
+import asyncio
 from typing import Any, Final
 
 import orjson
@@ -19,6 +20,10 @@ log = structlog.get_logger(__name__)
 _SERVER_ERROR: Final = 500
 _MAX_REASON: Final = 500
 _ANSWERS: Final = frozenset({"http.response.start", "websocket.accept"})
+_GONE: Final = frozenset({"ClientDisconnect", "ClientDisconnected", "WebSocketDisconnect"})
+_AT_ONCE_S: Final = 0.01
+# Of a body that nobody read, before one looks for the client no more.
+_MOST_MESSAGES: Final = 100
 # RFC 6455, section 7.4.1.
 _INTERNAL_ERROR: Final = 1011
 
@@ -45,10 +50,14 @@ class ErrorBoundaryMiddleware:
             send = _watched(send, correlation)
         try:
             await self._app(scope, receive, send)
-        except Exception as error:
+            if not correlation.is_answered and scope["type"] == "http":
+                await _want_answer(receive)
+        except BaseException as error:
             if is_client_gone(error):
                 # Nobody listens. Raised further, the framework's last resort would answer 500, and that would count.
                 return
+            if _is_meant_for_the_process(error):
+                raise
             record_error(scope, 500, error)
             if correlation.is_answered:
                 # Half an answer is out. Breaking off is the only honest end: the server closes the connection.
@@ -59,6 +68,37 @@ class ErrorBoundaryMiddleware:
             body, headers = problem_response(500)
             await send({"type": "http.response.start", "status": 500, "headers": headers})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+class UnansweredError(RuntimeError):
+    """An application that returned without a word; the server would answer 500, and without an ID."""
+
+
+def _is_meant_for_the_process(error: BaseException) -> bool:
+    """Tell whether an error ends more than the request that it came out of.
+
+    A handler that waits for a cancelled task, or parses arguments, only failed; the server stops by other means.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+
+
+async def _want_answer(receive: Receive) -> None:
+    """Fail unless the client has left: nobody waits for it to.
+
+    Raises:
+        UnansweredError: somebody still listens.
+    """
+    for _ in range(_MOST_MESSAGES):
+        try:
+            message = await asyncio.wait_for(receive(), _AT_ONCE_S)
+        except TimeoutError:
+            break
+        if message["type"] == "http.disconnect":
+            return
+    raise UnansweredError("The application ended without an answer.")
 
 
 async def _refuse(scope: Scope, send: Send) -> None:
@@ -81,7 +121,9 @@ def _watched(send: Send, correlation: Correlation) -> Send:
 
 def is_client_gone(error: BaseException) -> bool:
     """Tell whether `error` only says that the client closed the connection."""
-    return type(error).__name__ in {"ClientDisconnect", "ClientDisconnected", "WebSocketDisconnect"}
+    kind = type(error)
+    # By their home, too: an application may have one of that name, and means something else.
+    return kind.__name__ in _GONE and kind.__module__.partition(".")[0] in {"starlette", "uvicorn"}
 
 
 def _trail() -> list[dict[str, Any]] | None:

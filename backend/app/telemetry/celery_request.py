@@ -11,7 +11,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Task
 from celery.worker.request import Request
 
-from app.correlation import bind
+from app.correlation import Correlation, bind
 from app.errors import error_type, fingerprint
 from app.telemetry.celery_message import correlation_of
 from app.utils.metrics import CELERY_FAILURES, CELERY_TASKS, ERRORS, bounded, hook_failed
@@ -29,15 +29,14 @@ class CorrelatedRequest(Request):
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Bind the ID while Celery reports a time limit."""
-        # Celery's own name for what the message holds; its stubs leave it out.
-        with bind(correlation_of(self._context, self.name)):  # type: ignore[attr-defined]
+        with bind(self._correlation()):
             # Celery 5.7 reports a hard limit twice, as a failure first: counted twice, and `link_error` called twice.
             if soft or not self._was_told:
                 super().on_timeout(soft, timeout)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Bind the ID while Celery reports a failure, a lost worker among them."""
-        with bind(correlation_of(self._context, self.name)) as correlation:  # type: ignore[attr-defined]
+        with bind(self._correlation()) as correlation:
             error = getattr(exc_info, "exception", None)
             if isinstance(error, ExceptionWithTraceback):
                 # As billiard hands over what happened in no child.
@@ -49,6 +48,14 @@ class CorrelatedRequest(Request):
             elif isinstance(error, SystemExit | KeyboardInterrupt) and not self._was_stopped():
                 _note_lost(self.name, correlation.queue, WorkerLostError(f"Its process ended itself: {error!r}"))
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+
+    def _correlation(self) -> Correlation:
+        """Return what the message says; a new one where it can't be read: Celery's own bookkeeping must go on."""
+        try:
+            return correlation_of(self._context, self.name)  # type: ignore[attr-defined]
+        except Exception:  # noqa: BLE001 - as said
+            hook_failed("celery_lost")
+            return Correlation.fresh()
 
     def _was_stopped(self) -> bool:
         """Tell whether its process was ended on purpose, which was told then."""

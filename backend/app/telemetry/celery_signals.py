@@ -29,6 +29,7 @@ from app.telemetry.celery_message import (
 from app.telemetry.celery_request import LOST
 from app.telemetry.logs import emit, format_exception
 from app.telemetry.queues import PUBLISHED_AT
+from app.telemetry.scrub import scrub
 from app.telemetry.trail import Trail, trail_of
 from app.utils.metrics import (
     CELERY_FAILURES,
@@ -251,7 +252,7 @@ def _on_retry(
         log.warning(
             "task.retry",
             error_type=error_type(error) if isinstance(error, BaseException) else None,
-            reason=None if error is None else str(error)[:500],
+            reason=None if error is None else scrub(str(error)[:2000])[:500],
         )
 
 

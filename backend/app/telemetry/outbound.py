@@ -73,7 +73,8 @@ def _with_ids(request: httpx.Request, hosts: frozenset[str]) -> httpx.Request:
         headers = request.headers.copy()
         headers["X-Request-ID"] = correlation.request_id
         headers["traceparent"] = correlation.traceparent
-        if correlation.tracestate:
+        # What isn't ASCII is no tracestate, and must not cost the others.
+        if correlation.tracestate and correlation.tracestate.isascii():
             headers["tracestate"] = correlation.tracestate
         return httpx.Request(
             request.method, request.url, headers=headers, stream=request.stream, extensions=request.extensions

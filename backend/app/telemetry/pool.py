@@ -17,6 +17,7 @@ from app.utils.metrics import (
     DB_POOL_MAX,
     DB_POOL_TIMEOUTS,
     DB_POOL_WAIT,
+    hook_failed,
 )
 
 # A free connection is had in microseconds; a longer wait belongs to the story.
@@ -28,13 +29,19 @@ def _timed(connect: Callable[[], PoolProxiedConnection]) -> PoolProxiedConnectio
     try:
         return connect()
     except PoolTimeoutError:
-        DB_POOL_TIMEOUTS.inc()
+        try:
+            DB_POOL_TIMEOUTS.inc()
+        except Exception:  # noqa: BLE001 - the caller waits for the real reason
+            hook_failed("pool_wait")
         raise
     finally:
-        waited_s = perf_counter() - started
-        observe_later(DB_POOL_WAIT, waited_s)
-        if waited_s > _WORTH_A_STEP_S:
-            note("wait", "a database connection", waited_s)
+        try:
+            waited_s = perf_counter() - started
+            observe_later(DB_POOL_WAIT, waited_s)
+            if waited_s > _WORTH_A_STEP_S:
+                note("wait", "a database connection", waited_s)
+        except Exception:  # noqa: BLE001 - the connection is there
+            hook_failed("pool_wait")
 
 
 class MeasuredQueuePool(QueuePool):

@@ -5,6 +5,7 @@ Two tiers. A bounded comment (route or task name) leads every statement. The ID 
 PostgreSQL shows it in pg_stat_activity, in its log (%a) and in auto_explain's plans.
 """
 
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from time import perf_counter
 from typing import Any, Final, Literal
@@ -26,6 +27,8 @@ Mode = Literal["transaction", "statement", "off"]
 
 _OPERATIONS: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "COPY"})
 _DURATION: Final = {name: DB_QUERY_DURATION.labels(name) for name in (*_OPERATIONS, "OTHER")}
+# Past brackets, and comments to the end of the line.
+_FIRST_WORD: Final = re.compile(r"(?:[\s(]|--[^\n]*\n)*([A-Za-z]+)")
 # Route templates and task names; a bug that makes them unbounded must not fill the memory.
 _CACHE_LIMIT: Final = 1000
 
@@ -47,7 +50,10 @@ class AttributedConnection(asyncpg.Connection):
     def execute(self, query: str, *args: Any, timeout: float | None = None) -> Coroutine[Any, Any, str]:
         """Run `query`; a BEGIN takes the ID along in the same message."""
         if not args and query.startswith("BEGIN"):
-            query += set_application_name(separator="")
+            try:
+                query += set_application_name(separator="")
+            except Exception:  # noqa: BLE001 - a transaction without a name is better than none
+                hook_failed("sql_begin")
         return super().execute(query, *args, timeout=timeout)
 
 
@@ -209,7 +215,8 @@ def _note(statement: str, started: float, rows: int | None, correlation: Correla
         duration = _DURATION.get(statement[:6])
         if duration is None:
             statement = without_comment(statement)
-            duration = _DURATION.get(statement[:6].rstrip().upper(), _DURATION["OTHER"])
+            word = _FIRST_WORD.match(statement)
+            duration = _DURATION.get(word[1].upper() if word else "OTHER", _DURATION["OTHER"])
         observe_later(duration, ended - started)
         if correlation is not None:
             trail_of(correlation).add_statement(statement, ended - started, rows)

@@ -8,18 +8,25 @@ import hashlib
 import hmac
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Final
 
+import orjson
+
 from app.correlation import Correlation, current
+from app.telemetry.scrub import scrub, scrub_pair
 
 MAX_STEPS: Final = 100
 MAX_BYTES: Final = 16 * 1024
 # How it began is kept whatever follows; of the rest, the end matters most.
 _HEAD_STEPS: Final = 20
+_LEFT_OUT_BYTES: Final = 48
 _MAX_TEXT: Final = 500
+# More is kept than is told: half a secret at the cut would not be known as one.
+_KEPT_TEXT: Final = 1000
+_MAX_DETAIL: Final = 200
 _TOKEN_CONTEXT: Final = b"commandcenter trail"
 _LONGEST_TOKEN_LIFE_S: Final = 24 * 3600
 
@@ -61,17 +68,17 @@ class Trail:
 
     def add(self, kind: str, text: str, duration_s: float | None = None, detail: Any = None) -> None:
         """Add a step that ended now; the oldest but for the first 20 make room for it."""
-        if len(text) > _MAX_TEXT:
-            text = text[:_MAX_TEXT]
+        if len(text) > _KEPT_TEXT:
+            text = text[:_KEPT_TEXT]
         step = (perf_counter() - self._began, kind, text, duration_s, detail)
         self._total += 1
-        self._size += len(text)
+        self._size += min(len(text), _MAX_TEXT)
         if len(self._head) < _HEAD_STEPS:
             self._head.append(step)
         else:
             self._tail.append(step)
         while self._tail and (self._size > MAX_BYTES or len(self._tail) > MAX_STEPS - _HEAD_STEPS):
-            self._size -= len(self._tail.popleft()[2])
+            self._size -= min(len(self._tail.popleft()[2]), _MAX_TEXT)
 
     def add_statement(self, text: str, duration_s: float, rows: int | None = None) -> None:
         """Add one SQL statement, its text without parameters."""
@@ -90,26 +97,46 @@ class Trail:
             "count": self.sql_count,
             "time_ms": round(self.sql_time_s * 1000, 3),
             "slowest_ms": round(self.sql_slowest_s * 1000, 3),
-            "slowest": self.sql_slowest[:_MAX_TEXT],
+            "slowest": _cut(self.sql_slowest),
         }
 
     def steps(self) -> list[dict[str, Any]]:
-        """Return the `trail` of the log schema: steps by time, and where some were left out, how many."""
-        kept = [_as_dict(step) for step in self._head]
-        left_out = self._total - len(self._head) - len(self._tail)
-        if left_out:
-            kept.append({"kind": "left_out", "steps": left_out})
-        kept.extend(_as_dict(step) for step in self._tail)
-        return kept
+        """Return the `trail` of the log schema: steps by time, and where some were left out, how many.
+
+        At most 16 KiB as JSON: how it began takes half of that at most, and what came last the rest.
+        """
+        head, left = _fitting(self._head, MAX_BYTES // 2)
+        tail, _ = _fitting(reversed(self._tail), MAX_BYTES - _LEFT_OUT_BYTES - MAX_BYTES // 2 + left)
+        left_out = self._total - len(head) - len(tail)
+        between = [{"kind": "left_out", "steps": left_out}] if left_out else []
+        return [*head, *between, *reversed(tail)]
+
+
+def _fitting(steps: Iterable[Step], budget: int) -> tuple[list[dict[str, Any]], int]:
+    """Return the first steps that fit into so many bytes of JSON, and how many bytes are left."""
+    found: list[dict[str, Any]] = []
+    for step in steps:
+        entry = _as_dict(step)
+        size = len(orjson.dumps(entry, default=str)) + 1
+        if size > budget:
+            break
+        budget -= size
+        found.append(entry)
+    return found, budget
+
+
+def _cut(text: str) -> str:
+    """Return a text as it may be told: secrets out first, for half of one is not known as one."""
+    return text if len(text) <= _MAX_TEXT else scrub(text[:_KEPT_TEXT])[:_MAX_TEXT]
 
 
 def _as_dict(step: Step) -> dict[str, Any]:
     at_s, kind, text, duration_s, detail = step
-    entry: dict[str, Any] = {"at_ms": round(at_s * 1000, 3), "kind": kind, "text": text}
+    entry: dict[str, Any] = {"at_ms": round(at_s * 1000, 3), "kind": kind, "text": _cut(text)}
     if duration_s is not None:
         entry["duration_ms"] = round(duration_s * 1000, 3)
     if detail is not None:
-        entry["detail"] = detail
+        entry["detail"] = scrub(detail)[:_MAX_DETAIL] if isinstance(detail, str) else detail
     return entry
 
 
@@ -133,7 +160,7 @@ def note_line(level: str, event: str, fields: Mapping[str, Any]) -> None:
     """Add a log line that is below the level that is written."""
     correlation = current()
     if correlation is not None:
-        values = " ".join(f"{key}={value}" for key, value in fields.items())
+        values = " ".join(f"{key}={scrub_pair(key, value)}" for key, value in fields.items())
         trail_of(correlation).add("log", f"{event} {values}" if values else event, detail=level)
 
 

@@ -317,3 +317,5 @@ def test_a_malformed_traceparent_is_ignored(value: str) -> None:
 def test_a_later_version_of_traceparent_may_bring_more() -> None:
     """W3C: read what version 00 defines, ignore the rest."""
     assert parse_traceparent(f"01-{TRACE}-00f067aa0ba902b7-01-more") == (TRACE, "00f067aa0ba902b7", "01")
+    # Flags that nobody has defined yet are not handed on.
+    assert parse_traceparent(f"00-{TRACE}-00f067aa0ba902b7-ff") == (TRACE, "00f067aa0ba902b7", "03")

@@ -94,6 +94,15 @@ def test_a_host_on_the_list_gets_our_ids(call: Call, url: str, hosts: list[str])
 
 
 @pytest.mark.usefixtures("log_lines")
+def test_a_tracestate_that_is_none_costs_no_id(call: Call) -> None:
+    """Any client may send us one; it must not take our headers off the next call."""
+    callee = Callee()
+    with bind(for_request("the-id", f"00-{TRACE}-00f067aa0ba902b7-01", "vendor=\xff")):
+        call("https://api.example/x", callee, ["api.example"])
+    [ours] = callee.ours()
+    assert set(ours) == {"x-request-id", "traceparent"}
+
+
 def test_without_a_tracestate_none_is_sent(call: Call) -> None:
     """An empty header is malformed to some."""
     callee = Callee()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 import structlog
 from fastapi import FastAPI
@@ -21,7 +22,17 @@ from app.middleware.http_metrics import HttpMetricsMiddleware
 from app.middleware.stack import ObservedFastAPI
 from app.telemetry.logs import configure_logging
 from app.telemetry.outbound import CorrelatedTransport
-from app.telemetry.trail import MAX_BYTES, MAX_STEPS, Trail, asks_for_trail, note, trail_of, trail_token, waiting_for
+from app.telemetry.trail import (
+    MAX_BYTES,
+    MAX_STEPS,
+    Trail,
+    asks_for_trail,
+    note,
+    note_line,
+    trail_of,
+    trail_token,
+    waiting_for,
+)
 
 Lines = Callable[[], list[dict[str, Any]]]
 SECRET = "a secret of this test"
@@ -157,6 +168,37 @@ def test_a_trail_stays_small(texts: list[str]) -> None:
         # How it began and how it ended are both there.
         assert told[0]["text"] == texts[0][:500]
         assert told[-1]["text"] == texts[-1][:500]
+
+
+@pytest.mark.parametrize("text", ["a" * 2000, "\x00" * 2000, "\N{GRINNING FACE}" * 2000])
+@pytest.mark.parametrize("detail", [None, "d" * 100_000])
+def test_a_trail_is_told_in_16_kib(text: str, detail: str | None) -> None:
+    """As JSON, where a character may take six bytes: the collector cuts what is longer, and then it is no JSON."""
+    trail = Trail()
+    for _ in range(300):
+        trail.add("log", text, detail=detail)
+    steps = trail.steps()
+    assert len(orjson.dumps(steps)) <= MAX_BYTES
+    [left_out] = [step for step in steps if step["kind"] == "left_out"]
+    assert left_out["steps"] + len(steps) - 1 == 300
+    assert steps[0]["kind"] == steps[-1]["kind"] == "log"
+
+
+def test_half_a_secret_at_the_cut_is_one() -> None:
+    """Without its end a rule does not know it any more."""
+    trail = Trail()
+    for space in range(440, 500):
+        trail.add("log", "x" * space + " postgresql://commandcenter:hunter2hunter2@database/commandcenter")
+        trail.add_statement("y" * space + " postgresql://commandcenter:hunter2hunter2@database/commandcenter", 1.0)
+        assert "hunter2" not in str(trail.sql_summary())
+    assert "hunter" not in str(trail.steps())
+
+
+def test_a_field_that_is_a_secret_by_its_name_is_none_in_the_trail() -> None:
+    """As in a line that is written."""
+    with bind(for_request("a")) as correlation:
+        note_line("debug", "connecting", {"pwd": "hunter2", "host": "db"})
+        assert trail_of(correlation).steps()[0]["text"] == "connecting pwd=[scrubbed] host=db"
 
 
 def test_the_sum_of_sql_counts_what_the_steps_left_out() -> None:

@@ -85,6 +85,7 @@ class Settings(Environment):
     request_id_trust: str = "all"
     sql_comments: Literal["transaction", "statement", "off"] = "transaction"
     outbound_correlation_hosts: str = "api.github.com"
+    scrub_patterns: str = ""
     cors_origins: str = ""
     slow_request_ms: float = Field(1000.0, gt=0, allow_inf_nan=False)
 
@@ -104,6 +105,18 @@ class Settings(Environment):
     github_api_url: str = "https://api.github.com"
 
     build_commit: str = "unknown"
+
+    @field_validator("scrub_patterns")
+    @classmethod
+    def _expressions(cls, value: str) -> str:
+        for pattern in value.split():
+            try:
+                matches_nothing = re.compile(pattern).search("") is not None
+            except re.error as error:
+                raise ConfigurationError(f"{pattern!r} is no regular expression: {error}") from None
+            if matches_nothing:
+                raise ConfigurationError(f"{pattern!r} matches everywhere, an empty text too")
+        return value
 
     @field_validator("database_url", "redis_url", "secret_key")
     @classmethod

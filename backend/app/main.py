@@ -29,6 +29,7 @@ from app.repositories.router import router as repositories
 from app.rest import tell_the_truth
 from app.telemetry.logs import configure_logging
 from app.telemetry.opentelemetry import span_source
+from app.telemetry.scrub import add_patterns
 from app.utils.metrics import BUILD_INFO
 from app.vault import TokenVault
 
@@ -47,6 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or get_settings()
     configure_logging("api", settings.log_level)
+    add_patterns(settings.scrub_patterns.split())
     app = ObservedFastAPI(
         outermost=_outermost(settings),
         title="CommandCenter",

@@ -16,6 +16,7 @@ from app.telemetry.celery_signals import initialise_series
 from app.telemetry.exposition import serve_metrics
 from app.telemetry.logs import configure_logging
 from app.telemetry.queues import QueueProbe
+from app.telemetry.scrub import add_patterns
 from app.utils.metrics import BUILD_INFO, hook_failed
 
 _CANARY_EVERY_S: Final = 30
@@ -49,6 +50,9 @@ celery.conf.beat_schedule = {
     "sweep-clones": {"task": "repositories.sweep", "schedule": _SWEEP_EVERY_S, "options": {"expires": 1200}},
 }
 celery.conf.beat_schedule_filename = str(settings.beat_schedule_file)
+
+
+add_patterns(settings.scrub_patterns.split())
 
 
 @signals.setup_logging.connect(weak=False)

@@ -265,3 +265,11 @@ def test_a_migration_reads_its_url_from_a_file_too(tmp_path: Path) -> None:
     file.write_text(GOOD["DATABASE_URL"] + "\n")
     with environment({"DATABASE_URL_FILE": str(file)}):
         assert migration_url() == GOOD["DATABASE_URL"].replace("postgresql:", "postgresql+psycopg:")
+
+
+@pytest.mark.parametrize(("pattern", "why"), [("CUST-[", "no regular expression"), ("x*", "matches everywhere")])
+def test_a_pattern_of_secrets_that_cannot_work_is_refused(pattern: str, why: str) -> None:
+    """One that matches an empty text would mask between all letters."""
+    told = refusal(GOOD | {"SCRUB_PATTERNS": rf"\bCUST-\d+\b {pattern}"})
+    assert "SCRUB_PATTERNS" in told
+    assert why in told

@@ -101,5 +101,7 @@ def add_patterns(patterns: Iterable[str]) -> None:
     """
     global _has_own_patterns  # noqa: PLW0603 - set once, at start
     own = [(re.compile(pattern), MASK) for pattern in patterns]
+    # An application that is made twice in a process has them once.
+    own = [each for each in own if each not in _rules]
     _rules.extend(own)
     _has_own_patterns = _has_own_patterns or bool(own)

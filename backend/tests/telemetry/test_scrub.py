@@ -182,3 +182,12 @@ def test_a_traceback_is_scrubbed() -> None:
     text = stream.getvalue()
     assert text.count("ValueError: could not open") == 2
     assert SECRET not in text
+
+
+@pytest.mark.usefixtures("_own_pattern")
+def test_a_pattern_that_is_there_is_not_added_again() -> None:
+    """An application may be made more than once in a process."""
+    before = len(module._rules)
+    for _ in range(2):
+        add_patterns([r"\bCUST-\d+\b"])
+    assert len(module._rules) == before + 1

@@ -8,7 +8,7 @@ MASK: Final = "[scrubbed]"
 
 _rules: list[tuple[re.Pattern[str], str]] = [
     # user:password@ in any URL or DSN, and on the web a token alone where a user would stand.
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/@:'\"]*:[^\s/@'\"]*@"), rf"\1{MASK}@"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://)[^\s/@:'\"]*:[^\s/'\"]*@"), rf"\1{MASK}@"),
     (re.compile(r"(?i)\b(https?://)[^\s/@:'\"]+@"), rf"\1{MASK}@"),
     # Slack's, whose path is the secret.
     (re.compile(r"(?i)(://hooks\.slack\.com/(?:services|workflows)/)[\w/]+"), rf"\1{MASK}"),
@@ -21,14 +21,17 @@ _rules: list[tuple[re.Pattern[str], str]] = [
     # password=x, access_token: "x", "api_key": "x".
     (
         re.compile(
-            r"(?i)((?:password|passwd|passphrase|secret|token|credential|(?:api|access|private|secret)[_-]?key)s?)"
-            r"(['\"]?\s*(?:=>|[:=])\s*b?)(?!\[scrubbed\])(?:\"[^\"\r\n]*\"?|'[^'\r\n]*'?|[^\s,;&'\")}\]]+)"
+            r"(?i)((?:password|passwd|passphrase|secret|token|credential|(?:api|access|private|secret|encryption)[_-]?key)s?)"
+            r"((?:\\{0,3}['\"])?\s{0,9}(?:=>|[:=])\s{0,9}b?|['\"],\s{0,9}b?(?=['\"]))(?!\[scrubbed\])"
+            r"(?:\\{1,3}\"[^\"\\\r\n]*(?:\\{1,3}\")?|\"[^\"\r\n]*\"?|'[^'\r\n]*'?|[^\s,;&'\")}\]]+)"
         ),
         rf"\1\2{MASK}",
     ),
     # --password x, and PASSWORD 'x' in SQL.
     (
-        re.compile(r"(?i)(--[a-z-]{0,40}(?:password|passphrase|secret|token|key)\s+)(?!\[scrubbed\])[^\s-]\S*"),
+        re.compile(
+            r"(?i)(--[a-z-]{0,40}(?:password|passphrase|secret|token|key)(?:\s{1,9}|['\"],\s{0,9}['\"]))(?!\[scrubbed\])[^\s'\"-][^\s'\"]*"
+        ),
         rf"\1{MASK}",
     ),
     (re.compile(r"(?i)\b(password\s+)'[^'\r\n]+'"), rf"\1{MASK}"),
@@ -41,8 +44,18 @@ _rules: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{10,}|github_pat_[A-Za-z0-9_]{10,}|glpat-[A-Za-z0-9_-]{10,})"), MASK),
     (re.compile(r"\bxox[abeprs]-[A-Za-z0-9-]{10,}"), MASK),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"), MASK),
-    # PostgreSQL tells the values of a violated key, and of a whole row.
-    (re.compile(r"(?i)(\bKey \([^)]{0,500}\)=)\(.{0,2000}?\)(?=\s|\.|$)"), rf"\1({MASK})"),
+    # PostgreSQL tells the values of a violated key, and of a whole row; it and the drivers what they could not read.
+    (
+        re.compile(
+            r"(?i)(\binvalid input (?:for query argument \$\d+|syntax for [\w ]{1,60}|value for [^:\n]{1,90}): )[^\n]+"
+        ),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"(\[parameters: )[^\n]+"), rf"\1{MASK}]"),
+    (
+        re.compile(r"(?i)(\bKey \([^()]{0,200}(?:\([^()]{0,200}\)[^()]{0,200}){0,5}\)=)\(.{0,1000}?\)(?=\s|\.|$)"),
+        rf"\1({MASK})",
+    ),
     (re.compile(r"(?i)(\bFailing row contains )\(.*"), rf"\1({MASK})"),
     # E-mail addresses; not the user of an ssh URL.
     (re.compile(r"(?<![\w.+/-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"), MASK),
@@ -53,7 +66,8 @@ _has_own_patterns = False
 # Cheap test first: a text with none of these, in lower case, needs no rule.
 _HINTS: Final = (
     "://", "authorization", "cookie", "bearer", "basic", "passw", "secret", "token", "key", "_pat_", "glpat-", "xox",
-    "eyj", "failing row", "@", "scram-", "akia", "asia", "k_live_",
+    "eyj", "failing row", "@", "scram-", "akia", "asia", "k_live_", "passph", "credential",
+    "invalid input", "[parameters: ",
 )  # fmt: skip
 _HINTS_BYTES: Final = tuple(hint.encode() for hint in _HINTS)
 _GITHUB: Final = re.compile("gh[pousr]_")
@@ -61,7 +75,8 @@ _GITHUB_BYTES: Final = re.compile(b"gh[pousr]_")
 
 # Keys whose values are secrets whatever they look like.
 _SECRET_KEY: Final = re.compile(
-    r"(?i)(?:^|[_-])(?:password|passwd|pwd|secret|token|api[_-]?key|authorization|cookie|credentials?|private[_-]?key|dsn)s?$"
+    r"(?i)(?:^|[_-])(?:password|passwd|passphrase|pwd|secret|token|authorization|cookie|credential|dsn|"
+    r"(?:api|access|private|secret|encryption)[_-]?key)s?$"
 )
 
 
@@ -88,7 +103,8 @@ def scrub(text: str) -> str:
 
 def scrub_pair(key: str, value: Any) -> Any:
     """Return `value`, or the mask where `key` says that it is a secret."""
-    if isinstance(value, str) and value and _SECRET_KEY.search(key):
+    # How many there are, and whether, may be told.
+    if value and not isinstance(value, (bool, int, float)) and _SECRET_KEY.search(key):
         return MASK
     return value
 

@@ -38,6 +38,19 @@ SECRET = "s3cr3t-Value.9"
         f"https://{SECRET}@github.com/owner/name.git",
         "POST https://hooks.slack.com/services/T0000/B0000/s3cr3tValue9",
         f"--password {SECRET}",
+        f"['psql', '--password', '{SECRET}']",
+        f"postgresql://u:p@{SECRET}@db/x",
+        f"SECRET_KEY={SECRET}",
+        f"passphrase={SECRET}",
+        f"credentials={SECRET}",
+        f"encryption_key: {SECRET}",
+        f"(b'x-api-key', b'{SECRET}')",
+        '{"body": "{\\"password\\": \\"s3cr3t\\"}"}',
+        f"invalid input for query argument $1: '{SECRET}' (an integer is required)",
+        f'invalid input syntax for type integer: "{SECRET}"',
+        f'invalid input value for enum job_status: "{SECRET}"',
+        f"[parameters: ('{SECRET}', 1)]",
+        f"DETAIL:  Key (lower(email::text))=({SECRET}) already exists.",
         f"ALTER ROLE exporter_user PASSWORD '{SECRET}'",
         "SCRAM-SHA-256$4096:s3cr3t$stored:server",
         f"aws_secret_access_key={SECRET}",
@@ -159,11 +172,14 @@ def test_nested_values_and_keys_are_scrubbed() -> None:
     line = logged(
         outer={"inner": [f"password={SECRET}", {"access_token": SECRET}]},
         authorization=SECRET,
+        cookies={"session": SECRET},
+        tokens=[SECRET],
+        token_count=7,
         db_password=SECRET,
         fine="fine",
     )
     assert SECRET not in json.dumps(line)
-    assert line["fine"] == "fine"
+    assert (line["fine"], line["token_count"]) == ("fine", 7)
 
 
 def test_a_traceback_is_scrubbed() -> None:

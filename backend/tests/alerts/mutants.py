@@ -38,7 +38,8 @@ class Mutant:
     """A rule with one mistake.
 
     Attributes:
-        name: alert and mistake; the same at each run, and of one mutant alone.
+        alert: the rule's name; a recording rule's, too.
+        name: that and the mistake; the same at each run, and of one mutant alone.
         rule: what to put in the rule's place.
     """
 
@@ -57,11 +58,20 @@ def mutants(rule: Rule) -> Iterator[Mutant]:
     alert = rule["alert"]
     for what, part in (*_of_waiting(rule), *_of_texts(rule)):
         yield Mutant(alert, f"{alert}: {what}", part)
+    yield from _of_expression(alert, rule)
+
+
+def mutants_of_recording(rule: Rule) -> Iterator[Mutant]:
+    """Make every mutant of a recording rule, which has nothing but its expression."""
+    yield from _of_expression(rule["record"], rule)
+
+
+def _of_expression(name: str, rule: Rule) -> Iterator[Mutant]:
     tree = parse(rule["expr"])
     for place, node in enumerate(nodes(tree)):
         for what, replacement in _mistakes(node):
             expression = str(_replaced(tree, place, replacement))
-            yield Mutant(alert, f"{alert}: #{place} {what}", {**rule, "expr": expression})
+            yield Mutant(name, f"{name}: #{place} {what}", {**rule, "expr": expression})
 
 
 def _of_waiting(rule: Rule) -> Iterator[tuple[str, dict[str, Any]]]:

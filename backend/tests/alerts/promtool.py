@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def survives(mutant: Mutant, folder: Path) -> bool:
+def survives(mutant: Mutant, folder: Path, tests: Mapping[str, Any] | None = None) -> bool:
     """Tell whether the tests of its alert pass with the mutant in the rule's place, and no other rule beside it.
 
     The first test goes first: it says all there is to say of an alert that fires, so that most end there.
@@ -41,19 +42,22 @@ def survives(mutant: Mutant, folder: Path) -> bool:
     Args:
         mutant: what to run them on.
         folder: an empty one, for the files.
+        tests: promtool's, as a file has them; those of the alert unless given.
 
     Raises:
         NotARuleError: promtool can't load it.
     """
-    tests = unit_tests(mutant.alert)
+    tests = tests or unit_tests(mutant.alert)
     folder.mkdir()
     (folder / "alerts.yml").write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": [dict(mutant.rule)]}]}))
-    return all(_pass(mutant, some, folder) for some in (tests["tests"][:1], tests["tests"][1:]) if some)
+    return all(
+        _pass(mutant, {**tests, "tests": some}, folder) for some in (tests["tests"][:1], tests["tests"][1:]) if some
+    )
 
 
-def _pass(mutant: Mutant, some: list[dict[str, Any]], folder: Path) -> bool:
+def _pass(mutant: Mutant, tests: Mapping[str, Any], folder: Path) -> bool:
     file = folder / "tests.yml"
-    file.write_text(json.dumps({**unit_tests(mutant.alert), "rule_files": ["alerts.yml"], "tests": some}))
+    file.write_text(json.dumps({**tests, "rule_files": ["alerts.yml"]}))
     done = run("test", "rules", file)
     if done.returncode and not any(word in done.stdout for word in _DIFFERS):
         raise NotARuleError(f"{mutant.name}: {done.stdout}")

@@ -9,6 +9,7 @@ import yaml
 
 MONITORING: Final = Path(__file__).resolve().parents[3] / "monitoring"
 ALERTS: Final = MONITORING / "alerts.yml"
+RECORDING: Final = MONITORING / "recording.yml"
 # What is of all alerts together: scenarios in which nothing may fire.
 SCENARIOS: Final = MONITORING / "alerts_test.yml"
 UNIT_TESTS: Final = MONITORING / "tests"
@@ -24,6 +25,12 @@ def groups() -> dict[str, list[Rule]]:
 def rules() -> dict[str, Rule]:
     """Return every alert rule by its name."""
     return {rule["alert"]: rule for group in groups().values() for rule in group}
+
+
+def recordings() -> dict[str, Rule]:
+    """Return every recording rule by the series it makes."""
+    content = yaml.safe_load(RECORDING.read_text())
+    return {rule["record"]: rule for group in content["groups"] for rule in group["rules"]}
 
 
 @cache

@@ -1,5 +1,6 @@
 """The Celery application as both sides need it: the API to send, the worker to run."""
 
+import os
 from typing import Any, Final
 
 from celery import Celery, Task
@@ -13,6 +14,12 @@ DEFAULT_QUEUE: Final = "default"
 CANARY_TASK: Final = "canary.sing"
 QUEUES: Final = (SYNC_QUEUE, DEFAULT_QUEUE)
 
+_REDIRECTING: Final = (
+    "CELERY_BROKER_URL",
+    "CELERY_BROKER_READ_URL",
+    "CELERY_BROKER_WRITE_URL",
+    "CELERY_RESULT_BACKEND",
+)
 _RESULT_EXPIRES_S: Final = 24 * 3600
 _CONNECT_TIMEOUT_S: Final = 3
 # A Redis that takes connections and says nothing must not keep anybody for ever. Longer than the consumer's BRPOP,
@@ -36,6 +43,9 @@ def make_celery(redis_url: str, *, correlation: bool = True) -> "Celery[Task[Any
         redis_url: broker and result store.
         correlation: whether tasks bear IDs and are measured.
     """
+    for name in _REDIRECTING:
+        # Celery believes these before its own configuration: what is left in a shell would send tasks elsewhere.
+        os.environ.pop(name, None)
     app: Celery[Task[Any, Any]] = Celery(
         "commandcenter", broker=redis_url, backend=redis_url, task_cls=CorrelatedTask if correlation else Task
     )

@@ -190,7 +190,15 @@ _EXPLANATIONS: Final = (
         rb"could not resolve|connect to|connection (refused|reset|closed)|timed out|too slow|unreachable|no route",
         GitError("The host cannot be reached: check the network, or try later.", True),
     ),
-    (rb"certificate|ssl|tls", GitError("The host's certificate cannot be verified: give its authority as CA file.")),
+    (
+        rb"certificate verif|certificate problem|server certificate|ssl certificate|issuer certificate",
+        GitError("The host's certificate cannot be verified: give its authority as CA file."),
+    ),
+    # Before what it came to: GnuTLS and OpenSSL call a connection that broke off an error of theirs.
+    (
+        rb"hung up|early eof|rpc failed|unexpected disconnect|expected flush|gnutls recv|ssl_error_sys|ssl_read",
+        GitError("The connection broke off: try later.", True),
+    ),
     (rb"returned error: (429|5\d\d)", GitError("The host is busy or down: try later.", True)),
     (
         rb"permission denied|authentication failed|could not read (username|password)|returned error: 40[13]",
@@ -198,10 +206,6 @@ _EXPLANATIONS: Final = (
     ),
     (rb"not found|does not exist|does not appear to be a git repository|returned error: 404", GitError(_NO_ACCESS)),
     (rb"returned error: 30\d|redirect", GitError("The host redirects elsewhere: give the URL that it redirects to.")),
-    (
-        rb"hung up|early eof|rpc failed|unexpected disconnect|expected flush",
-        GitError("The connection broke off: try later.", True),
-    ),
 )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated, Any, Final
 
@@ -110,11 +111,11 @@ def verify(*, release: ReleaseOption = None, as_json: JsonOption = False) -> Non
     """Make a request, and find its ID everywhere: answer, logs, PostgreSQL's log, task, metrics. About a minute."""
     target = choose_target(Console(stderr=as_json, highlight=False))
     places = target.releases
-    with Prometheus(target.prometheus_url, _PATIENCE_S) as prometheus:
-        ground = Ground(target, target.api(), prometheus, target.secret_key)
+    with Prometheus(target.prometheus_url, _PATIENCE_S) as prometheus, closing(target.api()) as api:
+        ground = Ground(target, api, prometheus, target.secret_key)
         found = _report(look_at_all(ground), as_json=as_json, next_command="commandcenter release watch", leave=False)
     if places.ids():
-        journal = places.journal(release, secrets=tuple(target.secrets))
+        journal = places.journal(release or places.at_stake(), secrets=tuple(target.secrets))
         failed = [each.check for each in found if each.verdict != "ok"]
         journal.append("verdict", "verify", evidence={"checks": len(found), "not_ok": failed})
     _leave(found)

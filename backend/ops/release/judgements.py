@@ -7,6 +7,7 @@ work.
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
@@ -157,7 +158,8 @@ def _look(console: Console, release: str | None) -> Look:
 def _health(target: Target) -> str:
     """Return what is wrong with the service by its own word, or nothing."""
     try:
-        answer = target.api().call("GET", "/health/ready")
+        with closing(target.api()) as api:
+            answer = api.call("GET", "/health/ready")
     except StackError as error:
         return error.problem
     return "" if answer.status == _OK else f"/health/ready answers {answer.status}"

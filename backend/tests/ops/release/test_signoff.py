@@ -199,6 +199,9 @@ class System:
         """Return its client: itself."""
         return self
 
+    def close(self) -> None:
+        """Have nothing to close."""
+
     def call(self, *_: str) -> Answer:
         """Answer whether it is ready."""
         return Answer(self.ready[0])

@@ -1,5 +1,6 @@
 """The whole stack, beside any other: up, a part killed, a second up, faults, down."""
 
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -124,7 +125,8 @@ def test_a_part_that_crashes_at_start_shows_its_log(stack: NativeStack) -> None:
     """The reason is in the last lines nearly always."""
     failed = stack.run("up", WORKER_CONCURRENCY="none-of-a-number")
     assert failed.returncode == 1
-    assert "ends right after its start" in failed.stderr
+    # On a busy machine it is still being started again when the time is over.
+    assert re.search("worker (ends right after its start|is not healthy in time)", failed.stderr)
     assert "WORKER_CONCURRENCY" in failed.stderr
     assert str(stack.data / "log") in failed.stderr
     assert "Traceback" not in failed.stderr

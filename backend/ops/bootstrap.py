@@ -88,7 +88,8 @@ def _install() -> None:
     _say(f"Installing {count} locked packages from {_LOCK.relative_to(_ROOT)} (checked by their hashes)")
     uv = _VENV / "bin" / "uv"
     ours = ["--no-deps", "--editable", str(_BACKEND)]
-    with_uv = [str(uv), "pip", "install", "--quiet", "--python", str(_PYTHON)]
+    # Compiled once and here: the parts of a stack start side by side, and each would do it again, for itself.
+    with_uv = [str(uv), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(_PYTHON)]
     with_pip = [str(_PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     if _install_uv(with_pip) and _run([*with_uv, "--require-hashes", "-r", str(_LOCK)]) and _run([*with_uv, *ours]):
         return

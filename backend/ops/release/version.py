@@ -146,7 +146,7 @@ def _python(layout: Layout, home: Path) -> Path:
     into = str(unfinished / "bin" / "python")
     for command in (
         [*uv, "venv", "--quiet", "--relocatable", "--python", str(programs.python()), str(unfinished)],
-        [*uv, "pip", "install", "--quiet", "--python", into, "--require-hashes", "-r", str(lock)],
+        [*uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", into, "--require-hashes", "-r", str(lock)],
     ):
         done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False)
         if done.returncode:

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import health
 from app.alerts.router import router as alerts
 from app.broker import make_celery
+from app.child import end_with_parent
 from app.config import Settings, app_version, get_settings
 from app.database import Database, make_async_engine
 from app.dependencies import Services
@@ -47,6 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ConfigurationError: the environment lacks something; says what.
     """
     settings = settings or get_settings()
+    end_with_parent()
     configure_logging("api", settings.log_level)
     add_patterns(settings.scrub_patterns.split())
     app = ObservedFastAPI(

@@ -1,6 +1,5 @@
 """A release on the native stack: versions in folders beside each other, run by its supervisor."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Collection, Mapping
@@ -23,6 +22,7 @@ from ops.stack.bring_up import bring_up
 from ops.stack.cluster import SUPERUSER
 from ops.stack.deployment import Deployment
 from ops.stack.errors import StackError
+from ops.stack.inherited import from_shell
 from ops.stack.layout import Layout
 from ops.stack.secret_store import write_private
 from ops.stack.settings import Settings
@@ -207,7 +207,7 @@ class NativeTarget:
 
     def _alembic(self, commit: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         made, settings = version.prepare(self._layout, commit, self._versions), self._settings
-        environment = os.environ | settings.for_app()
+        environment = from_shell() | settings.for_app()
         environment |= {"PYTHONPATH": str(made.backend), "PGOPTIONS": f"-c lock_timeout={_LOCK_TIMEOUT}"}
         try:
             done = subprocess.run(
@@ -250,7 +250,7 @@ class NativeTarget:
         options = "-c log_min_duration_statement=-1"
         done = subprocess.run(
             [str(program), *server, *arguments],
-            env={**os.environ, "PGPASSFILE": str(password_file), "PGOPTIONS": options},
+            env={**from_shell(), "PGPASSFILE": str(password_file), "PGOPTIONS": options},
             stdin=source or subprocess.DEVNULL,
             stdout=target or subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -5,7 +5,6 @@ Nothing that runs reads the checkout: what an editor or a `git pull` does there 
 
 import hashlib
 import io
-import os
 import re
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from typing import Final
 
 from ops.stack import programs
 from ops.stack.errors import StackError
+from ops.stack.inherited import from_shell
 from ops.stack.layout import Layout
 
 _COMMIT_DIGITS: Final = 12
@@ -90,7 +90,7 @@ def revisions(version: Version) -> list[str]:
     asked = subprocess.run(
         [str(version.python), "-m", "alembic", "history"],
         cwd=version.backend,
-        env={**os.environ, "PYTHONPATH": str(version.backend)},
+        env={**from_shell(), "PYTHONPATH": str(version.backend)},
         capture_output=True,
         text=True,
         check=False,

@@ -1,6 +1,5 @@
 """What the stack's database needs before and after the migrations: role, database, and the exporter's password."""
 
-import os
 import subprocess
 from typing import Any, Final
 
@@ -9,6 +8,7 @@ import psycopg
 from ops import roles
 from ops.stack.cluster import SUPERUSER
 from ops.stack.errors import StackError
+from ops.stack.inherited import from_shell
 from ops.stack.secret_store import write_private
 from ops.stack.settings import Settings
 
@@ -24,6 +24,8 @@ def connect(settings: Settings, database: str = "postgres") -> psycopg.Connectio
     """
     return psycopg.connect(
         host="127.0.0.1",
+        # Said as well: PGHOSTADDR in a shell would count for more than the host.
+        hostaddr="127.0.0.1",
         port=settings.port("POSTGRES_PORT"),
         user=SUPERUSER,
         password=settings["POSTGRES_PASSWORD"],
@@ -51,7 +53,7 @@ def migrate(settings: Settings) -> None:
         StackError: alembic failed; with the end of what it said.
     """
     command = [str(settings.deployment.python), "-m", "alembic", "upgrade", "head"]
-    environment = os.environ | settings.for_app() | {"EXPORTER_PASSWORD": settings["EXPORTER_PASSWORD"]}
+    environment = from_shell() | settings.for_app() | {"EXPORTER_PASSWORD": settings["EXPORTER_PASSWORD"]}
     try:
         done = subprocess.run(
             command,

@@ -63,7 +63,7 @@ def cluster(settings: Settings) -> Cluster:
         home=layout.postgres_home,
         port=settings.port("POSTGRES_PORT"),
         account=layout.account,
-        log_min_duration_ms=int(settings["POSTGRES_LOG_MIN_DURATION_MS"]),
+        log_min_duration_ms=settings.integer("POSTGRES_LOG_MIN_DURATION_MS"),
     )
 
 

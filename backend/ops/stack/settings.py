@@ -1,8 +1,9 @@
 """Settings of a stack: real environment, then `.env`, then the made secrets, then the defaults of `.env.example`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
@@ -36,6 +37,7 @@ class Settings:
         chosen |= real
         production = chosen.get("ENVIRONMENT", defaults.get("ENVIRONMENT")) == "production"
         made = secret_store.load_or_make(layout.data / "secrets.env", production=production)
+        chosen |= _from_files(chosen, made)
         if not production:
             defaults |= {"ALLOW_LOCAL_REPOSITORIES": "true"}
         defaults |= {
@@ -68,6 +70,18 @@ class Settings:
             raise StackError(f"{name} is {text!r}, which is no port.", f"Set {name} to a number from 1 to 65535.")
         return int(text)
 
+    def integer(self, name: str) -> int:
+        """Return a whole number, below 0 where that switches something off.
+
+        Raises:
+            StackError: it is none.
+        """
+        text = self.values[name]
+        try:
+            return int(text)
+        except ValueError:
+            raise StackError(f"{name} is {text!r}, which is no whole number.", f"Set {name} to one.") from None
+
     @property
     def api_host(self) -> str:
         """Where to reach the API from here; `API_HOST` may be the address of all interfaces."""
@@ -97,6 +111,28 @@ class Settings:
             "PYTHONUNBUFFERED": "1",
             "BUILD_COMMIT": self.deployment.commit,
         }
+
+
+def _from_files(chosen: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
+    """Return the secrets that NAME_FILE leads to.
+
+    Raises:
+        StackError: one is given twice, or its file can't be read.
+    """
+    found: dict[str, str] = {}
+    for name in secrets:
+        path = chosen.get(f"{name}_FILE")
+        if path is None:
+            continue
+        if name in chosen:
+            raise StackError(f"{name} and {name}_FILE are both set.", "Leave one of them away.")
+        try:
+            found[name] = Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StackError(f"{name}_FILE can't be read: {error}", f"Is {path} there, and yours to read?") from error
+        if not found[name]:
+            raise StackError(f"{name}_FILE leads to an empty file.", f"Write the secret into {path}.")
+    return found
 
 
 def _names(layout: Layout) -> list[str]:

@@ -19,6 +19,7 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from ops.stack.errors import StackError, last_lines
+from ops.stack.inherited import from_shell
 from ops.stack.layout import Layout
 from ops.stack.programs import python
 from ops.stack.secret_store import write_private
@@ -193,9 +194,7 @@ class Supervisor:
         command = [str(python()), "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(self._config)]
         started = subprocess.run(
             command,
-            env={
-                name: value for name, value in os.environ.items() if not name.endswith(("_TOKEN", "_PASSWORD", "_KEY"))
-            },
+            env=from_shell(),
             cwd=self._layout.data,
             stdin=subprocess.DEVNULL,
             capture_output=True,

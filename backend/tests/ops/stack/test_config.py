@@ -11,6 +11,7 @@ import yaml
 from ops.stack import accounts, monitoring, parts, secret_store
 from ops.stack import layout as layouts
 from ops.stack.errors import StackError
+from ops.stack.inherited import from_shell
 from ops.stack.layout import Layout
 from ops.stack.settings import Settings
 from ops.stack.supervisor import Program, render
@@ -69,6 +70,37 @@ def test_environment_files_are_read_like_a_shell_would() -> None:
     """`.env` is written by people."""
     text = "# no\nA=1\nexport B='two words'\nC=\"x # y\"\nD=z  # why\nE=\nno setting\nF=a=b\n"
     assert secret_store.parse(text) == {"A": "1", "B": "two words", "C": "x # y", "D": "z", "F": "a=b"}
+
+
+def test_a_secret_comes_from_the_file_that_is_named(layout: Layout, tmp_path: Path) -> None:
+    """As .env.example offers it. Two answers to one question are none."""
+    file = tmp_path / "key"
+    file.write_text("a key that stands in a file of its own\n")
+    settings = _settings(layout, SECRET_KEY_FILE=str(file))
+    assert settings["SECRET_KEY"] == "a key that stands in a file of its own"
+    assert "SECRET_KEY_FILE" not in settings.for_app()
+    with pytest.raises(StackError, match="both set"):
+        _settings(layout, SECRET_KEY_FILE=str(file), SECRET_KEY="another key, in the environment")
+    with pytest.raises(StackError, match="can't be read"):
+        _settings(layout, SECRET_KEY_FILE=str(tmp_path / "gone"))
+    file.write_text("\n")
+    with pytest.raises(StackError, match="empty"):
+        _settings(layout, SECRET_KEY_FILE=str(file))
+
+
+def test_a_number_that_is_none_is_said(layout: Layout) -> None:
+    assert _settings(layout, POSTGRES_LOG_MIN_DURATION_MS="-1").integer("POSTGRES_LOG_MIN_DURATION_MS") == -1
+    with pytest.raises(StackError, match="POSTGRES_LOG_MIN_DURATION_MS is 'abc'"):
+        parts.cluster(_settings(layout, POSTGRES_LOG_MIN_DURATION_MS="abc"))
+
+
+def test_a_shell_leads_no_part_elsewhere() -> None:
+    """What libraries believe before what they are told."""
+    shell = {
+        "PATH": "/usr/bin", "LC_ALL": "C", "SSH_AUTH_SOCK": "/run/agent", "PGHOSTADDR": "127.0.0.9",
+        "CELERY_BROKER_URL": "redis://elsewhere", "DATA_SOURCE_NAME": "postgresql://elsewhere", "API_TOKEN": "secret",
+    }  # fmt: skip
+    assert from_shell(shell) == {"PATH": "/usr/bin", "LC_ALL": "C", "SSH_AUTH_SOCK": "/run/agent"}
 
 
 def test_the_real_environment_wins(layout: Layout) -> None:

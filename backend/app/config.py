@@ -99,9 +99,12 @@ class Settings(Environment):
     git_timeout_s: float = Field(300.0, gt=0, le=3600)
     git_max_size_mb: int = Field(2048, ge=1, le=1024 * 1024)
     git_ca_file: Path | None = None
+    git_ssh_key_file: Path | None = None
+    git_ssh_known_hosts_file: Path | None = None
     sync_interval_s: int = Field(900, ge=10, le=365 * _A_DAY_S)
     sync_retry_s: float = Field(10.0, gt=0, le=60)
     job_lost_after_s: float = Field(60.0, ge=1, le=600)
+    job_retention_days: float = Field(90.0, gt=0, le=36500)
     github_api_url: str = "https://api.github.com"
 
     build_commit: str = "unknown"

@@ -27,16 +27,23 @@ class AppError(Exception):
         title: short and the same for every case of this error.
         detail: this case, in a sentence; safe to show.
         headers: further response headers, such as `WWW-Authenticate`.
+        errors: for 422, which part of the request does not fit: `loc`, `msg`, `type` each.
     """
 
     def __init__(
-        self, status: int, title: str, detail: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        title: str,
+        detail: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        errors: list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(detail or title)
         self.status = status
         self.title = title
         self.detail = detail
         self.headers = dict(headers or {})
+        self.errors = errors
 
 
 def problem(

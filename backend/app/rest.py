@@ -46,7 +46,7 @@ class Problem(BaseModel):
 class ValidationProblem(Problem):
     """A request that does not fit."""
 
-    errors: list[FieldError] = Field(default_factory=list, max_length=_MAX_ERRORS)
+    errors: list[FieldError] = Field(max_length=_MAX_ERRORS)
 
 
 class _Silence(Response):

@@ -47,6 +47,7 @@ celery.conf.beat_schedule = {
     },
     "queue-due-syncs": {"task": "repositories.queue_due", "schedule": _DUE_EVERY_S, "options": {"expires": 60}},
     "recover-lost-jobs": {"task": "repositories.recover", "schedule": _RECOVER_EVERY_S, "options": {"expires": 60}},
+    "forget-old-jobs": {"task": "repositories.forget", "schedule": _SWEEP_EVERY_S, "options": {"expires": 1200}},
     "sweep-clones": {"task": "repositories.sweep", "schedule": _SWEEP_EVERY_S, "options": {"expires": 1200}},
 }
 celery.conf.beat_schedule_filename = str(settings.beat_schedule_file)

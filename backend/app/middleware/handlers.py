@@ -21,7 +21,7 @@ def install_error_handlers(app: FastAPI) -> None:
 async def _on_app_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AppError)  # noqa: S101 - registered for it alone
     record_error(request.scope, error.status, error)
-    return _respond(error.status, title=error.title, detail=error.detail, headers=error.headers)
+    return _respond(error.status, title=error.title, detail=error.detail, headers=error.headers, errors=error.errors)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

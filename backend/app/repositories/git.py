@@ -18,8 +18,9 @@ from urllib.parse import unquote
 from app.repositories import git_clone
 from app.repositories.git_clone import BRANCH, Summary, remove
 from app.repositories.git_error import GitError
+from app.repositories.git_explanations import describe, explain
 from app.repositories.git_process import Git, GitExitError, GitLimits, Progress, environment, size_bytes, too_large
-from app.repositories.git_remote import Remote, RemoteHead, describe, explain, locate, read_head
+from app.repositories.git_remote import NO_SSH_FILES, Remote, RemoteHead, SshFiles, locate, read_head
 from app.repositories.git_statistics import WEEKS, collect, parse_datetime
 from app.repositories.url import RepositoryUrl, UrlNotAllowedError, UrlPolicy
 
@@ -81,6 +82,7 @@ def sync(
     policy: UrlPolicy,
     limits: GitLimits,
     ca_file: Path | None = None,
+    ssh: SshFiles = NO_SSH_FILES,
     on_progress: Progress = lambda _stage, _percent: None,
 ) -> RepositoryState:
     """Bring the clone in `directory` up to date, and return what is in it.
@@ -96,6 +98,7 @@ def sync(
         policy: applies to the host's addresses and to every redirect.
         limits: for this sync.
         ca_file: certificates (PEM) to trust instead of the system's.
+        ssh: files for ssh.
         on_progress: called with a stage (`counting`, `compressing`, `receiving`, `resolving`, `reading`) and its
             percentage; what it raises ends the sync.
 
@@ -109,7 +112,7 @@ def sync(
     with git_clone.locked(directory) as lock, tempfile.TemporaryDirectory(prefix="git-") as scratch:
         git_clone.sweep(directory)
         try:
-            remote = locate(url, policy, token, ca_file, deadline)
+            remote = locate(url, policy, token, deadline, ca_file=ca_file, ssh=ssh)
             local = Git(environment("none"), Path(scratch), deadline, limits, lock, on_progress)
             connected = replace(local, variables=remote.environment(Path(scratch)))
             return _Sync(remote, directory, local, connected).run()

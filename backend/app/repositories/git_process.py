@@ -4,6 +4,7 @@ Knows processes. What git is asked, and what its answers mean, is not decided he
 """
 
 import contextlib
+import functools
 import os
 import re
 import resource
@@ -61,6 +62,15 @@ class GitLimits:
     timeout_s: float = 300
     max_size_bytes: int = 2 * 1024**3
     max_memory_bytes: int = 2 * 1024**3
+
+
+@functools.cache
+def keeps_to_addresses() -> bool:
+    """Tell whether this git can be told a host's addresses (from 2.37 on); an older one ignores that without a word."""
+    command = ["git", "--version"]
+    asked = subprocess.run(command, env=environment("none"), capture_output=True, check=False)
+    found = re.match(rb"git version (\d+)\.(\d+)", asked.stdout)
+    return found is not None and (int(found[1]), int(found[2])) >= (2, 37)
 
 
 class GitExitError(Exception):

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urljoin
 import httpx
 
 from app.repositories.git_error import GitError
-from app.repositories.git_process import Git, GitExitError, environment
+from app.repositories.git_process import Git, environment, keeps_to_addresses
 from app.repositories.url import RepositoryUrl, UrlNotAllowedError, UrlPolicy, parse_url, resolve
 
 MAX_REDIRECTS: Final = 3
@@ -29,11 +29,27 @@ USER_AGENT: Final = "git/2.40.0 (CommandCenter)"
 
 _ADVERTISEMENT: Final = "/info/refs?service=git-upload-pack"
 _ADVERTISEMENT_TYPE: Final = "application/x-git-upload-pack-advertisement"
-_NO_ACCESS: Final = "Repository not found, or no access to it: check the URL and the access token."
+NO_ACCESS: Final = "Repository not found, or no access to it: check the URL and the access token."
 _LS_REMOTE = re.compile(rb"(?:ref: (?P<target>[^\t\n]+)|(?P<oid>[0-9a-f]{40}|[0-9a-f]{64}))\t(?P<name>[^\n]+)")
 _HEADS: Final = b"refs/heads/"
 # Where HEAD names nothing: the branch that people mean by default.
 _USUAL_BRANCHES: Final = (b"main", b"master", b"trunk", b"develop")
+
+
+@dataclass(frozen=True, slots=True)
+class SshFiles:
+    """What ssh goes by besides the account's own files.
+
+    Args:
+        key: the private key to show, and no other.
+        known_hosts: host keys that are known; what is seen first is noted there.
+    """
+
+    key: Path | None = None
+    known_hosts: Path | None = None
+
+
+NO_SSH_FILES: Final = SshFiles()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +61,14 @@ class Remote:
         addresses: of its host; none for `file`.
         token: `user:password` or a token alone; None where another host was redirected to, for it is not theirs.
         ca_file: certificates to trust instead of the system's.
+        ssh: files for ssh.
     """
 
     url: RepositoryUrl
     addresses: tuple[str, ...]
     token: str | None = field(repr=False)
     ca_file: Path | None = None
+    ssh: SshFiles = NO_SSH_FILES
 
     def environment(self, scratch: Path) -> dict[str, str]:
         """Return the environment for git commands that talk to it; `scratch` is a folder for a file, if one is needed.
@@ -75,7 +93,7 @@ class Remote:
             pinned = ",".join(f"[{address}]" if ":" in address else address for address in self.addresses)
             configuration.append(("http.curloptResolve", f"{self.url.host}:{self.url.port}:{pinned}"))
         if self.token is not None:
-            configuration.append((f"http.{_origin(self.url)}/.extraHeader", f"Authorization: {_basic(self.token)}"))
+            configuration.append((f"http.{_origin(self.url)}/.extraHeader", f"Authorization: {basic(self.token)}"))
         return environment("https", configuration, {"GIT_SSL_CAINFO": str(self.ca_file)} if self.ca_file else None)
 
     def _ssh_command(self) -> list[str]:
@@ -85,6 +103,10 @@ class Remote:
             "StrictHostKeyChecking=accept-new", "ServerAliveInterval=15", "ServerAliveCountMax=4", "ForwardAgent=no",
             "ClearAllForwardings=yes", "PermitLocalCommand=no", "ProxyCommand=none", "UpdateHostKeys=no",
         ]  # fmt: skip
+        if self.ssh.known_hosts is not None:
+            options.append(f'UserKnownHostsFile="{self.ssh.known_hosts}"')
+        if self.ssh.key is not None:
+            options += [f'IdentityFile="{self.ssh.key}"', "IdentitiesOnly=yes"]
         return ["ssh", "-F", "none", *(part for option in options for part in ("-o", option))]
 
     def _trust(self, scratch: Path) -> Path:
@@ -112,7 +134,15 @@ class RemoteHead:
     ref: str
 
 
-def locate(url: RepositoryUrl, policy: UrlPolicy, token: str | None, ca_file: Path | None, deadline: float) -> Remote:
+def locate(
+    url: RepositoryUrl,
+    policy: UrlPolicy,
+    token: str | None,
+    deadline: float,
+    *,
+    ca_file: Path | None = None,
+    ssh: SshFiles = NO_SSH_FILES,
+) -> Remote:
     """Return where `url` is to be fetched from: addresses checked, redirects followed, access proven.
 
     Raises:
@@ -123,9 +153,11 @@ def locate(url: RepositoryUrl, policy: UrlPolicy, token: str | None, ca_file: Pa
         raise GitError("The access token holds a space or a character that no token has: enter it again.")
     if url.scheme == "ssh":
         token = None
-    remote = Remote(url, resolve(url, policy), token, ca_file)
+    remote = Remote(url, resolve(url, policy), token, ca_file, ssh)
     if url.scheme != "https":
         return remote
+    if not policy.allow_private_addresses and not keeps_to_addresses():
+        raise GitError("Git is older than 2.37 here: it would ask for the host's address anew. Install a newer one.")
     for _ in range(MAX_REDIRECTS + 1):
         location = _probe(remote, deadline)
         if location is None:
@@ -178,60 +210,13 @@ def parse_refs(output: bytes) -> Refs:
 
 
 # The first pattern that git's words match gives the reason, and whether a retry may help.
-_EXPLANATIONS: Final = (
-    (rb"no space left on device", GitError("The disk that holds the clones is full.", True)),
-    (rb"out of memory|unable to (mmap|allocate)|signal 9", GitError("Git ran out of memory on this repository.")),
-    (rb"dubious ownership", GitError("The local repository belongs to another user.")),
-    (
-        rb"host key verification failed|host identification has changed",
-        GitError("The SSH host key is not the known one: ask the host's owner, then remove the old key."),
-    ),
-    (
-        rb"could not resolve|connect to|connection (refused|reset|closed)|timed out|too slow|unreachable|no route",
-        GitError("The host cannot be reached: check the network, or try later.", True),
-    ),
-    (
-        rb"certificate verif|certificate problem|server certificate|ssl certificate|issuer certificate",
-        GitError("The host's certificate cannot be verified: give its authority as CA file."),
-    ),
-    # Before what it came to: GnuTLS and OpenSSL call a connection that broke off an error of theirs.
-    (
-        rb"hung up|early eof|rpc failed|unexpected disconnect|expected flush|gnutls recv|ssl_error_sys|ssl_read",
-        GitError("The connection broke off: try later.", True),
-    ),
-    (rb"returned error: (429|5\d\d)", GitError("The host is busy or down: try later.", True)),
-    (
-        rb"permission denied|authentication failed|could not read (username|password)|returned error: 40[13]",
-        GitError("The host refuses access: check the access token, or for SSH the worker's key."),
-    ),
-    (rb"not found|does not exist|does not appear to be a git repository|returned error: 404", GitError(_NO_ACCESS)),
-    (rb"returned error: 30\d|redirect", GitError("The host redirects elsewhere: give the URL that it redirects to.")),
-)
-
-
-def explain(error: GitExitError) -> GitError | None:
-    """Return what the failure of a git command that talked to a remote means; None where its words are not known."""
-    for pattern, explained in _EXPLANATIONS:
-        if re.search(pattern, error.stderr, re.IGNORECASE):
-            return GitError(explained.reason, explained.retryable)
-    return None
-
-
-def describe(error: GitExitError, secrets: list[str]) -> str:
-    """Return what git said, for the log: printable, without `secrets` (tokens, folders) in any form that git has."""
-    text = error.stderr.decode("utf-8", "replace")
-    forms = [form for secret in secrets if secret for form in (_basic(secret).removeprefix("Basic "), secret)]
-    for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, "[removed]")
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return f"git ended with code {error.code}: {' '.join(printable.split())[-1000:]}"
 
 
 def _probe(remote: Remote, deadline: float) -> str | None:
     """Ask for the repository as git does first; return where it redirects to, None where it is there."""
     headers = {"Host": remote.url.url.split("/")[2], "User-Agent": USER_AGENT, "Git-Protocol": "version=2"}
     if remote.token is not None:
-        headers["Authorization"] = _basic(remote.token)
+        headers["Authorization"] = basic(remote.token)
     timeout = httpx.Timeout(max(0.1, min(30.0, deadline - time.monotonic())), connect=CONNECT_TIMEOUT_S)
     path = remote.url.url.removeprefix(_origin(remote.url)) + _ADVERTISEMENT
     failure: Exception | None = None
@@ -263,7 +248,7 @@ def _judge(response: httpx.Response, remote: Remote) -> str | None:
             raise GitError("Repository not found, or it is private: check the URL, or give an access token.")
         raise GitError("The host refuses the access token: give one that is valid and may read this repository.")
     if status in {httpx.codes.NOT_FOUND, httpx.codes.GONE}:
-        raise GitError(_NO_ACCESS)
+        raise GitError(NO_ACCESS)
     if status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
         raise GitError(f"The host is busy or down (status {status}): try later.", retryable=True)
     if response.headers.get("Content-Type", "").partition(";")[0] != _ADVERTISEMENT_TYPE:
@@ -290,7 +275,8 @@ def _origin(url: RepositoryUrl) -> str:
     return "/".join(url.url.split("/")[:3])
 
 
-def _basic(token: str) -> str:
+def basic(token: str) -> str:
+    """Return what an Authorization header says with a token, or with `user:password`."""
     # A host that knows tokens takes any user name with them; where it must be a certain one, the token brings it.
     credentials = token if ":" in token else f"x-access-token:{token}"
     return "Basic " + base64.b64encode(credentials.encode()).decode()

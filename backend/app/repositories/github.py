@@ -14,6 +14,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
 
+from app.repositories.url import MAX_NAME_CHARACTERS
+
 API_VERSION: Final = "2022-11-28"
 USER_AGENT: Final = "CommandCenter"
 PUBLIC_API_HOST: Final = "api.github.com"
@@ -200,7 +202,7 @@ def _parse(body: bytes, etag: str | None) -> Answer:
         description, default_branch = data.get("description"), data.get("default_branch")
     except (KeyError, TypeError, AttributeError):
         return Unavailable("GitHub sent something that describes no repository.")
-    texts = isinstance(owner, str) and isinstance(name, str) and owner != "" and name != ""
+    texts = _is_name(owner) and _is_name(name)
     counts = all(isinstance(count, int) and 0 <= count < 2**31 for count in (stars, forks))
     optional = all(text is None or isinstance(text, str) for text in (description, default_branch))
     if not (texts and counts and optional and isinstance(is_private, bool)):
@@ -215,6 +217,11 @@ def _parse(body: bytes, etag: str | None) -> Answer:
         default_branch=default_branch,
         etag=etag if etag and _ETAG.fullmatch(etag) else None,
     )
+
+
+def _is_name(value: Any) -> bool:
+    """Tell whether GitHub could call an owner or a repository so; its own names are shorter still."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARACTERS and value.isprintable()
 
 
 def _storable(text: str | None) -> str | None:

@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import and_, case, exists, func, literal, or_, select, update
+from sqlalchemy import and_, case, delete, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from uuid_utils import uuid7
 
@@ -15,10 +15,13 @@ from app.repositories.models import Repository
 from app.repositories.service import SYNC_KIND
 from app.repositories.store import GIVEN_UP, MAX_ATTEMPTS, count_failures
 
+_A_DAY_S: Final = 86_400
 # A repository whose syncs fail is tried at twice the interval, then four times, up to 64 times.
 _MAX_BACKOFF_STEPS: Final = 6
 # Before this a queued job is not even suspected of having lost its message: the longest pause before a retry is 648 s.
 _RESEND_AFTER_S: Final = 900
+# A queue that is never empty must not keep one for ever that has none; sent twice, it runs once.
+_RESEND_ANYWAY_AFTER_S: Final = 3600
 
 
 def queue_due(database: SyncDatabase, interval_s: int, limit: int) -> list[uuid.UUID]:
@@ -77,13 +80,16 @@ def lost_jobs(database: SyncDatabase, *, silent_s: float, queue_is_empty: bool) 
     Args:
         database: where jobs are.
         silent_s: a run that gave no sign of life for so long is gone.
-        queue_is_empty: else a queued job's message may still be waiting, and another one would only make it longer.
+        queue_is_empty: else a queued job's message may still be waiting, and another one would only make it longer:
+            it is given an hour.
     """
     with database.session() as session:
         age_s = func.extract("epoch", func.now() - Job.updated_at)
-        stale = and_(Job.status == JobStatus.RUNNING, age_s > silent_s)
-        if queue_is_empty:
-            stale = or_(stale, and_(Job.status == JobStatus.QUEUED, age_s > _RESEND_AFTER_S))
+        resend_after_s = _RESEND_AFTER_S if queue_is_empty else _RESEND_ANYWAY_AFTER_S
+        stale = or_(
+            and_(Job.status == JobStatus.RUNNING, age_s > silent_s),
+            and_(Job.status == JobStatus.QUEUED, age_s > resend_after_s),
+        )
         hopeless = and_(Job.status == JobStatus.RUNNING, Job.attempt >= MAX_ATTEMPTS)
         rows = session.execute(
             update(Job)
@@ -103,6 +109,21 @@ def lost_jobs(database: SyncDatabase, *, silent_s: float, queue_is_empty: bool) 
         count_failures(session, [row.repository_id for row in rows if row.status == JobStatus.FAILED])
         session.commit()
         return [LostJob(row.id, row.request_id) for row in rows if row.status == JobStatus.QUEUED]
+
+
+def forget_old_jobs(database: SyncDatabase, days: float, limit: int) -> int:
+    """Delete the oldest jobs that ended more than `days` ago, `limit` of them at most; return how many."""
+    kept_since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, days * _A_DAY_S)
+    old = (
+        select(Job.id)
+        .where(Job.created_at < kept_since, Job.status.not_in(ACTIVE))
+        .order_by(Job.created_at)
+        .limit(limit)
+    )
+    with database.session() as session:
+        gone = session.scalars(delete(Job).where(Job.id.in_(old)).returning(Job.id)).all()
+        session.commit()
+        return len(gone)
 
 
 def known_ids(database: SyncDatabase) -> set[int]:

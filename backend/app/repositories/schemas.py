@@ -1,7 +1,7 @@
 """What the API takes and says of repositories."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, Secret, StringConstraints
 
@@ -25,6 +25,11 @@ class RepositoryIn(BaseModel):
     is_private: bool = False
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """Leave out what is no default: what a client leaves out stays as it is."""
+    schema.pop("default", None)
+
+
 class RepositoryPatch(BaseModel):
     """What may be changed. Left out: stays. `access_token: null` removes the token."""
 
@@ -32,7 +37,7 @@ class RepositoryPatch(BaseModel):
 
     access_token: Token | None = None
     description: Description | None = None
-    is_private: bool = False
+    is_private: bool = Field(False, json_schema_extra=_without_default)
 
 
 class RepositoryOut(BaseModel):
@@ -60,6 +65,7 @@ class RepositoryOut(BaseModel):
     updated_at: datetime
     activity: list[int] = Field(description="Commits a week, 52 weeks, oldest first; empty before the first sync.")
     languages: dict[str, int] = Field(description="Bytes by language.")
+    commits: int = Field(description="All that lead to the last one.")
     contributors: int
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Any, Final
 
 from anyio.to_thread import run_sync
@@ -80,7 +79,8 @@ async def create_repository(
         url = parse_url(data.url, policy)
     except UrlNotAllowedError as error:
         REPOSITORY_OPERATIONS.labels("create", "failure").inc()
-        raise AppError(422, HTTPStatus.UNPROCESSABLE_ENTITY.phrase, str(error)) from None
+        fault = {"loc": ["body", "url"], "msg": str(error), "type": "url_not_allowed"}
+        raise AppError(422, "Unprocessable Content", str(error), errors=[fault]) from None
     repository: Repository | None = await session.scalar(
         insert(Repository)
         .values(
@@ -179,15 +179,18 @@ async def request_sync(session: AsyncSession, repository_id: int, *, celery: Cel
         async with asyncio.timeout(_SEND_WITHIN_S):
             await run_sync(send_sync, celery, job_id, abandon_on_cancel=True)
     except (OperationalError, RedisError, TimeoutError) as error:
-        # Should the message get through after all, the worker finds the job ended and leaves it alone.
-        await session.execute(
+        # Should the message get through later, the worker finds the job ended and leaves it alone. If it did already,
+        # the job is the worker's.
+        ended = await session.scalar(
             update(Job)
-            .where(Job.id == job_id)
+            .where(Job.id == job_id, Job.status == JobStatus.QUEUED)
             .values(status=JobStatus.FAILED, reason="The queue did not answer.", finished_at=func.now())
+            .returning(Job.id)
         )
         await session.commit()
-        REPOSITORY_OPERATIONS.labels("sync_request", "failure").inc()
-        raise AppError(503, "Service Unavailable", "The queue did not answer; try again in a moment.") from error
+        if ended is not None:
+            REPOSITORY_OPERATIONS.labels("sync_request", "failure").inc()
+            raise AppError(503, "Service Unavailable", "The queue did not answer; try again in a moment.") from error
     REPOSITORY_OPERATIONS.labels("sync_request", "success").inc()
     return await session.get_one(Job, job_id)
 

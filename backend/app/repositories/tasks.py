@@ -26,6 +26,7 @@ from app.database import SyncDatabase, worker_database
 from app.heartbeat import short_lived_client
 from app.repositories import git, github, schedule, store
 from app.repositories.git_error import GitError
+from app.repositories.git_remote import SshFiles
 from app.repositories.lease import Lease
 from app.repositories.service import SYNC_TASK, send_sync
 from app.repositories.url import UrlNotAllowedError, UrlPolicy, parse_url
@@ -41,6 +42,8 @@ _MAX_RETRIES: Final = 3
 _REPORT_EVERY_S: Final = 1.0
 _HOST_TIMEOUT_S: Final = 10.0
 _DUE_AT_ONCE: Final = 100
+# A round every ten minutes.
+_FORGET_AT_ONCE: Final = 10_000
 _CLONE_NAME = re.compile(r"([1-9]\d*)\.git(?:\.lock|\.partial)?")
 # It went away, is starting, or has no connection left for us: no fault of the repository's.
 _DATABASE_AWAY: Final = (sql.OperationalError, sql.InterfaceError, sql.TimeoutError)
@@ -153,6 +156,11 @@ def _sync(settings: Settings, database: SyncDatabase, claim: store.Claim) -> Non
         policy=policy,
         limits=git.GitLimits(timeout_s=settings.git_timeout_s, max_size_bytes=settings.git_max_size_mb * 1024**2),
         ca_file=settings.git_ca_file,
+        ssh=SshFiles(
+            settings.git_ssh_key_file,
+            # Beside the clones: written to where a container's own home can't be.
+            settings.git_ssh_known_hosts_file or settings.repository_dir.resolve() / "known_hosts",
+        ),
         on_progress=_reporter(database, claim),
     )
     facts, retry_host_at = _ask_host(settings, claim, url.host, token)
@@ -237,6 +245,15 @@ def recover(self: "Task[Any, Any]") -> int:
             log.warning("job.recovered", job_id=str(job.job_id))
             send_sync(self.app, job.job_id)
     return len(jobs)
+
+
+@shared_task(name="repositories.forget", ignore_result=True)
+def forget() -> int:
+    """Delete jobs that ended longer ago than they are kept, and return how many."""
+    forgotten = schedule.forget_old_jobs(worker_database(), get_settings().job_retention_days, _FORGET_AT_ONCE)
+    if forgotten:
+        log.info("jobs.forgotten", removed=forgotten)
+    return forgotten
 
 
 @shared_task(name="repositories.sweep", ignore_result=True)

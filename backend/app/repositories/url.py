@@ -102,7 +102,10 @@ def parse_url(url: str, policy: UrlPolicy) -> RepositoryUrl:
         _refuse(f"{scheme}:// sends everything unencrypted: use https:// or ssh://.")
     if scheme not in DEFAULT_PORTS:
         _refuse("Only https:// and ssh:// URLs are allowed.")
-    return _parse_network(parts, scheme, port)
+    found = _parse_network(parts, scheme, port)
+    if not policy.allow_private_addresses and _is_plainly_private(found.host or ""):
+        _refuse(f"The host {found.host} is a private or otherwise special address, which is not allowed here.")
+    return found
 
 
 def resolve(url: RepositoryUrl, policy: UrlPolicy) -> tuple[str, ...]:
@@ -124,6 +127,17 @@ def resolve(url: RepositoryUrl, policy: UrlPolicy) -> tuple[str, ...]:
     if not policy.allow_private_addresses and not all(is_public(address) for address in addresses):
         _refuse(f"The host {url.host} has a private or otherwise special address, which is not allowed here.")
     return addresses
+
+
+def _is_plainly_private(host: str) -> bool:
+    """Return whether a host is such an address, or a name of this machine; of other names only `resolve` can tell."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return not is_public(host)
 
 
 def is_public(address: str) -> bool:

@@ -54,6 +54,7 @@ def portrait(repository: Mapping[str, Any]) -> Table:
         "by": say.one_line(f"{author}, {repository.get('last_commit_at')}") if commit else "",
         "languages": say.one_line(shares(repository.get("languages") or {})),
         "contributors": say.one_line(f"{repository.get('contributors')}"),
+        "commits in all": say.one_line(f"{repository.get('commits')}") if commit else "",
         "commits": f"{sparkline(activity)}  {sum(activity)} in {len(activity)} weeks" if activity else "none yet",
     }
     for name, value in rows.items():

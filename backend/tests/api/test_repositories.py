@@ -16,7 +16,7 @@ URL = "https://git.example.org/pallets/click"
 KEYS = {
     *("id", "owner", "name", "full_name", "url", "default_branch", "description", "is_private", "language"),
     *("stars", "forks", "last_commit_sha", "last_commit_message", "last_commit_author", "last_commit_at"),
-    *("last_synced_at", "created_at", "updated_at", "activity", "languages", "contributors"),
+    *("last_synced_at", "created_at", "updated_at", "activity", "languages", "commits", "contributors"),
 }
 
 
@@ -36,7 +36,7 @@ async def test_a_new_repository_has_every_field_and_no_state(client: httpx.Async
     assert (body["owner"], body["name"], body["full_name"]) == ("pallets", "click", "pallets/click")
     assert (body["description"], body["is_private"]) == ("é 🎉", True)
     assert (body["language"], body["last_commit_sha"], body["last_synced_at"]) == (None, None, None)
-    assert (body["stars"], body["forks"], body["contributors"]) == (0, 0, 0)
+    assert (body["stars"], body["forks"], body["commits"], body["contributors"]) == (0, 0, 0, 0)
     assert (body["activity"], body["languages"]) == ([], {})
     assert counted("create", "success") == before + 1
 
@@ -80,7 +80,11 @@ async def test_a_url_we_do_not_follow_is_refused_with_the_reason(client: httpx.A
     """A person must know what to change; and what they sent may hold a password."""
     response = await client.post("/repositories", json={"url": url})
     assert response.status_code == 422
-    assert len(response.json()["detail"]) > 20
+    problem = response.json()
+    assert len(problem["detail"]) > 20
+    assert problem["title"] == "Unprocessable Content"
+    [error] = problem["errors"]
+    assert (error["loc"], error["msg"], error["type"]) == (["body", "url"], problem["detail"], "url_not_allowed")
     assert "hunter2" not in response.text
 
 

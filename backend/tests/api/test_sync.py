@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import redis
 
+from app.repositories import service
 from ops.stack.ports import free_port
 from tests.api.conftest import Start
 from tests.api.network import gate_before
@@ -96,6 +97,23 @@ async def test_without_a_queue_the_answer_is_503_and_the_job_says_why(start: Sta
         [job, *_] = await jobs(client, repository_id=repository_id)
         assert (job["status"], job["reason"]) == ("failed", "The queue did not answer.")
         assert (job["request_id"], job["finished_at"] is None) == (f"sync-{number}", False)
+
+
+async def test_a_message_that_came_through_after_all_is_a_sync(
+    client: httpx.AsyncClient, empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer got lost on its way, the message didn't: the worker has the job, and its outcome stands."""
+    repository_id = await register(client)
+
+    def sent_and_done(*_: object) -> None:
+        with psycopg.connect(empty_database, autocommit=True) as connection:
+            connection.execute("UPDATE jobs SET status = 'succeeded'")
+        raise TimeoutError
+
+    monkeypatch.setattr(service, "send_sync", sent_and_done)
+    assert (await client.post(f"/repositories/{repository_id}/sync")).status_code == 202
+    [job] = await jobs(client)
+    assert (job["status"], job["reason"]) == ("succeeded", None)
 
 
 async def test_a_queue_that_hangs_is_given_up(start: Start, api_redis_url: str) -> None:

@@ -43,7 +43,14 @@ OF_THE_FILE: Final = EXAMPLE.read_text().partition("# --- Containers")[2]
 # Of the image, or of a container's inside.
 NOT_PASSED_ON: Final = {
     *("API_HOST", "API_PORT", "WORKER_METRICS_PORT", "REPOSITORY_DIR", "BEAT_SCHEDULE_FILE", "BUILD_COMMIT"),
-    *("GIT_CA_FILE", "DB_PASSWORD", "EXPORTER_PASSWORD", "GRAFANA_ADMIN_PASSWORD"),
+    *(
+        "GIT_CA_FILE",
+        "GIT_SSH_KEY_FILE",
+        "GIT_SSH_KNOWN_HOSTS_FILE",
+        "DB_PASSWORD",
+        "EXPORTER_PASSWORD",
+        "GRAFANA_ADMIN_PASSWORD",
+    ),
 }
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from app.repositories.git_explanations import explain
 from app.repositories.git_process import GitExitError
-from app.repositories.git_remote import explain
 
 BROKEN_OFF = "The connection broke off: try later."
 

@@ -2,7 +2,10 @@
 
 import base64
 import logging
+import os
+import shlex
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +18,8 @@ import structlog.testing
 
 from app.repositories import git_remote
 from app.repositories.git import GitError, GitLimits, RepositoryState, sync
+from app.repositories.git_process import keeps_to_addresses
+from app.repositories.git_remote import Remote, SshFiles
 from app.repositories.url import UrlNotAllowedError, UrlPolicy, parse_url
 from tests.repositories.git_server import GitServer, git_server, make_certificate
 from tests.repositories.source import Source
@@ -248,10 +253,42 @@ def test_the_address_that_was_checked_is_the_one_that_is_used(
     # Reached, both times; but the certificate is for another name.
     url = parse_url(server.url("owner/name.git", "git.invalid"), NEAR)
     with pytest.raises(GitError, match="certificate"):
-        git_remote.locate(url, NEAR, None, certificate, time.monotonic() + 10)
+        git_remote.locate(url, NEAR, None, time.monotonic() + 10, ca_file=certificate)
     monkeypatch.setattr(git_remote, "_probe", lambda *_args: None)
     with pytest.raises(GitError, match="certificate"):
         sync_https(host="git.invalid")
+
+
+def test_a_git_that_would_look_the_name_up_again_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 2.37 it ignores what it is told, without a word."""
+    program = tmp_path / "git"
+    program.write_text("#!/bin/sh\necho git version 2.34.1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(git_remote, "resolve", lambda *_: ("93.184.216.34",))
+    keeps_to_addresses.cache_clear()
+    try:
+        far = UrlPolicy()
+        with pytest.raises(GitError, match=r"older than 2\.37") as caught:
+            git_remote.locate(parse_url("https://example.com/a/b", far), far, None, time.monotonic() + 10)
+        assert not caught.value.retryable
+    finally:
+        keeps_to_addresses.cache_clear()
+
+
+def test_ssh_shows_the_key_and_knows_the_hosts_that_it_is_given(tmp_path: Path) -> None:
+    """In a container there is no home to keep them in."""
+    url = parse_url("ssh://git@example.com/a/b", UrlPolicy())
+    files = SshFiles(tmp_path / "a key", tmp_path / "known hosts")
+    command = shlex.split(Remote(url, ("93.184.216.34",), None, ssh=files).environment(tmp_path)["GIT_SSH_COMMAND"])
+    # As ssh reads them itself.
+    asked = subprocess.run([*command, "-G", "example.com"], capture_output=True, text=True, check=True).stdout
+    settings = asked.splitlines()
+    assert f"identityfile {tmp_path / 'a key'}" in settings
+    assert "identitiesonly yes" in settings
+    [known] = [line for line in settings if line.startswith("userknownhostsfile ")]
+    assert known == f"userknownhostsfile {tmp_path / 'known hosts'}"
+    assert "hostname 93.184.216.34" in settings
 
 
 def test_an_unknown_authority_is_not_trusted(sync_https: Sync) -> None:

@@ -203,7 +203,8 @@ def test_garbage_is_no_repository(body: bytes) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"name": ""}, {"name": None}, {"owner": {"login": 1}}, {"stargazers_count": -1}, {"forks_count": 2**40},
+        {"name": ""}, {"name": "a\x00b"}, {"name": "n" * 256}, {"owner": {"login": "a\nb"}},
+        {"name": None}, {"owner": {"login": 1}}, {"stargazers_count": -1}, {"forks_count": 2**40},
         {"stargazers_count": "80"}, {"private": "no"}, {"description": 5}, {"default_branch": []},
     ],
 )  # fmt: skip

@@ -111,6 +111,22 @@ def test_the_clone_of_a_deleted_repository_is_swept(service: Service, host: GitS
     assert (clones / "somebodys.git").is_dir()
 
 
+def test_jobs_that_ended_long_ago_are_forgotten(service: Service, host: GitServer) -> None:
+    """A row a sync, for ever, is a table that fills the disk. What runs is kept, however old."""
+    make_repository(host.root / "owner" / "old")
+    repository_id = service.register(host.url("owner/old"))
+    kept, old = (service.sync(repository_id)["id"] for _ in range(2))
+    service.rows("UPDATE jobs SET created_at = now() - interval '89 days' WHERE id = %s", kept)
+    service.rows("UPDATE jobs SET created_at = now() - interval '91 days' WHERE id = %s", old)
+    [running] = service.rows(
+        "INSERT INTO jobs (id, kind, status, request_id, created_at)"
+        " VALUES (gen_random_uuid(), 'other.kind', 'running', 'r', now() - interval '1 year') RETURNING id"
+    )
+    eventually(lambda: not service.rows("SELECT id FROM jobs WHERE id = %s", old), what="a job that is gone")
+    assert len(service.rows("SELECT id FROM jobs WHERE id = ANY(%s::uuid[])", [kept, str(running["id"])])) == 2
+    service.rows("DELETE FROM jobs WHERE id = %s", running["id"])
+
+
 def test_nothing_piles_up_while_the_worker_is_down(service: Service) -> None:
     """What the schedule sends expires; the next round asks for the same."""
     service.system.stop("worker")

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import create_engine
 
+from app.database import SyncDatabase
+from app.repositories import schedule
 from tests.git import git, make_repository
 from tests.repositories.git_server import GitServer
 from tests.system import eventually
@@ -111,6 +114,26 @@ def test_a_job_whose_message_was_lost_is_sent_again(service: Service, host: GitS
     )
     job = service.system.finished_job(service.client, str(row["id"]))
     assert (job["status"], job["request_id"], job["attempt"]) == ("succeeded", "no-message", 1)
+
+
+@pytest.mark.parametrize(("hours", "is_sent"), [(0.5, False), (2, True)])
+def test_a_queue_that_is_never_empty_keeps_no_job_for_ever(service: Service, hours: float, *, is_sent: bool) -> None:
+    """Its message may still wait there, for an hour."""
+    repository_id = service.register(f"https://host.invalid/owner/waits-{hours}")
+    [row] = service.rows(
+        "INSERT INTO jobs (id, kind, repository_id, status, request_id, updated_at)"
+        " VALUES (gen_random_uuid(), 'other.kind', %s, 'queued', 'waits', now() - make_interval(secs => %s))"
+        " RETURNING id",
+        *(repository_id, hours * 3600),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        # Of no worker that runs beside this: it would send it again, and end it.
+        patch.setattr(schedule, "SYNC_KIND", "other.kind")
+        engine = create_engine(service.system.database_url.replace("postgresql:", "postgresql+psycopg:"))
+        found = schedule.lost_jobs(SyncDatabase(engine), silent_s=60, queue_is_empty=False)
+        engine.dispose()
+    service.rows("DELETE FROM jobs WHERE id = %s", row["id"])
+    assert [each.job_id for each in found] == ([row["id"]] if is_sent else [])
 
 
 def test_a_job_that_was_begun_too_often_is_given_up(service: Service, host: GitServer) -> None:

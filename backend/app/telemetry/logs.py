@@ -260,6 +260,10 @@ def _told_by_ours(record: logging.LogRecord) -> bool:
     )
 
 
+# Of a message that its arguments did not fit.
+_MAX_UNFIT: Final = 1000
+
+
 class _Handler(logging.Handler):
     """Takes the standard library's records into the schema."""
 
@@ -271,6 +275,8 @@ class _Handler(logging.Handler):
             _writer.take(_nearest(record.levelno), record.name, record.getMessage(), fields)
         except Exception:  # noqa: BLE001 - a record whose arguments don't fit its message
             hook_failed("log_record")
+            # Half a line is better than none; what it says of itself may still be of use.
+            _writer.take(_nearest(record.levelno), record.name, f"{record.msg!s}"[:_MAX_UNFIT], {})
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

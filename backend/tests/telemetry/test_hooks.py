@@ -1,0 +1,332 @@
+"""Every hook fails open and counts itself: each is broken here, once, and what it observes goes on."""
+
+import ast
+import asyncio
+import io
+import logging
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+import redis
+import structlog
+from billiard.exceptions import WorkerLostError
+from celery import Celery, signals
+from prometheus_client import REGISTRY
+from sqlalchemy import text
+from starlette.types import Receive, Scope, Send
+
+from app.broker import make_celery
+from app.correlation import bind, for_request
+from app.middleware.correlation import CorrelationMiddleware, Trust
+from app.middleware.errors import ErrorBoundaryMiddleware
+from app.middleware.http_metrics import HttpMetricsMiddleware
+from app.telemetry import celery_request, exposition, publisher
+from app.telemetry.logs import configure_logging
+from app.telemetry.outbound import CorrelatedTransport
+from app.telemetry.queues import QueueProbe
+from app.utils.metrics import hook_failed
+from ops.stack.ports import free_port
+from tests.attribution import Driver, make_pool
+from tests.services import redis_server
+from tests.system import BACKEND, SECRET_KEY, clean_environment
+
+APP: Final = BACKEND / "app"
+Break = Callable[[str], None]
+
+
+def failures(hook: str) -> float:
+    return REGISTRY.get_sample_value("commandcenter_observability_failures_total", {"hook": hook}) or 0.0
+
+
+def broken(*_: object, **__: object) -> None:
+    raise RuntimeError("a test broke it")
+
+
+class Bench:
+    """What a case works with: how to break a name, and where things are."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, database_url: str, folder: Path) -> None:
+        self.monkeypatch = monkeypatch
+        self.database_url = database_url
+        self.folder = folder
+        self.at_end: list[Callable[[], object]] = []
+
+    def break_(self, name: str) -> None:
+        """Have what a module calls by this name fail."""
+        self.monkeypatch.setattr(name, broken)
+
+
+# --- HTTP
+
+
+def ask(status: int) -> None:
+    """Ask an application with our layers around it, and hold that it answers this."""
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        if status >= 500:
+            raise LookupError("it is not there")
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    layers = CorrelationMiddleware(HttpMetricsMiddleware(ErrorBoundaryMiddleware(app)), trust=Trust("all"))
+
+    async def run() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(layers), base_url="http://here") as client:
+            return await client.get("/", headers={"X-Request-ID": "asked"})
+
+    answer = asyncio.run(run())
+    assert (answer.status_code, len(answer.headers.get_list("x-request-id"))) == (status, 1)
+
+
+def correlation(bench: Bench) -> None:
+    bench.break_("app.middleware.correlation.is_valid_id")
+    ask(200)
+
+
+def http_metrics(bench: Bench) -> None:
+    bench.break_("app.middleware.http_metrics.route_template")
+    ask(200)
+
+
+def error_boundary(bench: Bench) -> None:
+    bench.break_("app.middleware.errors.fingerprint")
+    ask(500)
+
+
+def overhead(bench: Bench) -> None:
+    bench.break_("app.middleware.correlation.note_overhead")
+    ask(200)
+
+
+def outbound(bench: Bench) -> None:
+    bench.break_("app.telemetry.outbound.note")
+    transport = CorrelatedTransport(["api.example"], httpx.MockTransport(lambda _: httpx.Response(204)))
+    with bind(for_request("a")), httpx.Client(transport=transport) as client:
+        assert client.get("https://api.example/").status_code == 204
+
+
+# --- SQL
+
+
+def query(bench: Bench, driver: Driver) -> None:
+    """Run a statement in a transaction for a request."""
+
+    async def run() -> Any:
+        pool = make_pool(bench.database_url, driver, "transaction")
+        try:
+            return await pool.run(lambda connection: connection.scalar(text("SELECT 1")), "the-request")
+        finally:
+            await pool.dispose()
+
+    assert asyncio.run(run()) == 1
+
+
+def sql_comment(bench: Bench) -> None:
+    bench.break_("app.telemetry.sql.sql_comment")
+    query(bench, "psycopg")
+
+
+def sql_begin(bench: Bench) -> None:
+    bench.break_("app.telemetry.sql.is_valid_id")
+    query(bench, "psycopg")
+    before = failures("sql_begin")
+    query(bench, "asyncpg")
+    assert failures("sql_begin") > before, "by asyncpg, too"
+
+
+def sql_timing(bench: Bench) -> None:
+    bench.break_("app.telemetry.sql.observe_later")
+    query(bench, "psycopg")
+
+
+def pool_wait(bench: Bench) -> None:
+    bench.break_("app.telemetry.pool.observe_later")
+    query(bench, "psycopg")
+
+
+# --- Celery
+
+
+def spot(bench: Bench) -> Celery:
+    """Return an application with a task that gives 1, one that fails, and one that is tried once more."""
+    app = make_celery("redis://127.0.0.1:1/0")
+    app.conf.task_store_eager_result = False
+    app.conf.task_ignore_result = True
+    bench.at_end.append(app.close)
+
+    @app.task(shared=False, name="hooks.one")
+    def one() -> int:
+        return 1
+
+    @app.task(shared=False, name="hooks.fail")
+    def fail() -> None:
+        raise LookupError("it is not there")
+
+    @app.task(shared=False, name="hooks.again", bind=True)
+    def again(self: Any) -> int:
+        if not self.request.retries:
+            raise self.retry(countdown=0)
+        return 1
+
+    return app
+
+
+def celery_prerun(bench: Bench) -> None:
+    bench.break_("app.telemetry.celery_signals.correlation_of")
+    assert spot(bench).tasks["hooks.one"].apply().get() == 1
+
+
+def celery_postrun(bench: Bench) -> None:
+    bench.break_("app.telemetry.celery_signals.CelerySignals._count")
+    assert spot(bench).tasks["hooks.one"].apply().get() == 1
+
+
+def celery_failure(bench: Bench) -> None:
+    bench.break_("app.telemetry.celery_signals.fingerprint")
+    assert isinstance(spot(bench).tasks["hooks.fail"].apply().result, LookupError)
+
+
+def celery_retry(bench: Bench) -> None:
+    # What the retry is told with; its own hook fails on it, and nobody else looks.
+    bench.monkeypatch.setattr("app.telemetry.celery_signals.log.warning", broken, raising=False)
+    assert spot(bench).tasks["hooks.again"].apply().get() == 1
+
+
+def celery_revoked(bench: Bench) -> None:
+    bench.break_("app.telemetry.celery_signals.correlation_of")
+    task = spot(bench).tasks["hooks.one"]
+    answers = signals.task_revoked.send(sender=task, request=task.request, terminated=False, signum=None, expired=True)
+    assert [answer for _, answer in answers if isinstance(answer, Exception)] == []
+
+
+def celery_publish(bench: Bench) -> None:
+    bench.break_("app.telemetry.celery_signals.new_id")
+    with redis_server(bench.folder) as url, redis.Redis.from_url(url) as client:
+        app = make_celery(url)
+        try:
+            app.send_task("hooks.one", queue="default", ignore_result=True)
+        finally:
+            app.close()
+        assert client.llen("default") == 1
+
+
+def celery_lost(bench: Bench) -> None:
+    bench.break_("app.telemetry.celery_request.fingerprint")
+    celery_request._note_lost("hooks.one", "default", WorkerLostError("gone"))
+
+
+# --- figures and lines
+
+
+def queue_probe(_: Bench) -> None:
+    with redis.Redis(port=free_port(), socket_connect_timeout=1) as client:
+        QueueProbe(client, ["nobody-answers"]).refresh()
+    depth = REGISTRY.get_sample_value("celery_queue_depth", {"queue": "nobody-answers"})
+    assert depth is not None
+    assert math.isnan(depth), "an old figure would be a lie"
+
+
+def metrics_refresh(_: Bench) -> None:
+    statuses: list[str] = []
+
+    def start(status: str, *_: object) -> Any:
+        statuses.append(status)
+
+    [body] = exposition._wsgi_app(None, broken)({"PATH_INFO": "/metrics"}, start)
+    assert statuses == ["200 OK"]
+    assert b"commandcenter_build_info" in body
+
+
+def publish(bench: Bench) -> None:
+    written: list[int] = []
+    bench.monkeypatch.setattr(publisher, "_sources", [broken, lambda: written.append(1)])
+    publisher.publish()
+    assert written == [1], "the next one is written all the same"
+
+
+def log_write(_: Bench) -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    configure_logging("test", "info", Full())
+    structlog.get_logger("test").info("lost")
+
+
+def log_record(_: Bench) -> None:
+    stream = io.StringIO()
+    configure_logging("test", "info", stream)
+    logging.getLogger("library").warning("%d items", "some")
+    assert "%d items" in stream.getvalue()
+
+
+def heartbeat(_: Bench) -> None:
+    """In a process of its own: the worker's module is one application, with its settings."""
+    script = """
+from prometheus_client import REGISTRY
+from app import worker
+worker._beat(); worker._stop()
+print(REGISTRY.get_sample_value("commandcenter_observability_failures_total", {"hook": "heartbeat"}))
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=BACKEND,
+        env={
+            **clean_environment(),
+            "DATABASE_URL": "postgresql://u@127.0.0.1/d",
+            "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+            "SECRET_KEY": SECRET_KEY,
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.splitlines()[-1] == "2.0"
+    # Counted there; here, for the table.
+    hook_failed("heartbeat")
+
+
+CASES: Final[dict[str, Callable[[Bench], None]]] = {
+    case.__name__: case
+    for case in (
+        correlation, http_metrics, error_boundary, overhead, outbound, sql_comment, sql_begin, sql_timing, pool_wait,
+        celery_prerun, celery_postrun, celery_failure, celery_retry, celery_revoked, celery_publish, celery_lost,
+        queue_probe, metrics_refresh, publish, log_write, log_record, heartbeat,
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("hook", CASES)
+def test_a_broken_hook_is_counted_and_breaks_nothing(
+    hook: str, monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path
+) -> None:
+    """Each case holds that what the hook observes came to its end."""
+    before = failures(hook)
+    bench = Bench(monkeypatch, database_url, tmp_path)
+    try:
+        CASES[hook](bench)
+    finally:
+        for each in bench.at_end:
+            each()
+    assert failures(hook) > before
+
+
+def named_in(source: str) -> set[str]:
+    """Return the hooks that a module counts."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return {
+        str(call.args[0].value)
+        for call in calls
+        if getattr(call.func, "id", "") in {"hook_failed", "_open"} and isinstance(call.args[0], ast.Constant)
+    }
+
+
+def test_no_hook_is_left_out() -> None:
+    """A new one wants a case here."""
+    assert set().union(*(named_in(path.read_text()) for path in APP.rglob("*.py"))) == CASES.keys()

@@ -80,6 +80,7 @@ def error_type(error: BaseException) -> str:
     return type(error).__name__
 
 
+_INLINED: Final = ("<listcomp>", "<dictcomp>", "<setcomp>")
 # Of the whole process.
 _own_packages: Final = {"app"}
 
@@ -94,24 +95,35 @@ def fingerprint(error: BaseException, own_packages: Collection[str] = _own_packa
     """Return 16 hex digits that are the same whenever the same code fails the same way.
 
     Made of the exception's type and the functions of `own_packages` on its way, without file paths, line numbers or
-    the message, so that a shifted line, another host or other input changes nothing. The chain of causes counts too.
+    the message, so that a shifted line, another host or other input changes nothing. The chain of causes counts too,
+    and the members of a group, whatever their order.
     """
+    parts = _parts(error, own_packages, set())
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _parts(error: BaseException, own_packages: Collection[str], seen: set[int]) -> list[str]:
     parts: list[str] = []
-    seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         parts.append(f"{type(link).__module__}.{type(link).__qualname__}")
         parts.extend(_own_frames(link.__traceback__, own_packages))
+        if isinstance(link, BaseExceptionGroup):
+            # Of tasks that failed alike, one says it all.
+            parts.extend(sorted({"\n".join(_parts(each, own_packages, seen)) for each in link.exceptions}))
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
+    return parts
 
 
 def _own_frames(traceback: TracebackType | None, own_packages: Collection[str]) -> list[str]:
-    frames = []
+    # Each once: how deep a recursion was is input, too.
+    frames: dict[str, None] = {}
     while traceback is not None:
         module = str(traceback.tb_frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] in own_packages:
-            frames.append(f"{module}:{traceback.tb_frame.f_code.co_qualname}")
+        name = traceback.tb_frame.f_code.co_qualname
+        # Comprehensions have frames of their own before Python 3.12 only.
+        if module.partition(".")[0] in own_packages and not name.endswith(_INLINED):
+            frames[f"{module}:{name}"] = None
         traceback = traceback.tb_next
-    return frames
+    return list(frames)

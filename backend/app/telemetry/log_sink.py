@@ -7,11 +7,14 @@ counted.
 
 import os
 import select
+import socket
 import stat
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 
 from app.utils.metrics import LOG_LINES_DROPPED, hook_failed
@@ -43,6 +46,7 @@ class DescriptorSink:
 
     def __init__(self, fd: int) -> None:
         self._fd = _without_waiting(fd)
+        self._out = _writer_of(self._fd)
         self.dropped = 0
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -56,7 +60,7 @@ class DescriptorSink:
             if self._waiting:
                 self._wait(line)
                 return
-            written = os.write(self._fd, line)
+            written = self._out(line)
             if written < len(line):
                 self._wait(line[written:])
         except BlockingIOError:
@@ -94,7 +98,7 @@ class DescriptorSink:
                 line = self._waiting[0]
             try:
                 poll.poll(_POLL_MS)
-                written = os.write(self._fd, line)
+                written = self._out(line)
             except BlockingIOError:
                 time.sleep(0.01)
                 continue
@@ -150,8 +154,8 @@ class SupportsWrite(Protocol):
 def _without_waiting(fd: int) -> int:
     """Return a descriptor for the same file, pipe or terminal whose writes don't wait.
 
-    Opened anew: O_NONBLOCK on `fd` itself would hold for every process that shares it. What can't be opened anew
-    (a socket) is used as it is.
+    Opened anew: O_NONBLOCK on `fd` itself would hold for every process that shares it. A socket can't be: it is told
+    with each line.
     """
     mode = os.fstat(fd).st_mode
     if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISCHR(mode):
@@ -160,3 +164,12 @@ def _without_waiting(fd: int) -> int:
                 f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
             )
     return fd
+
+
+def _writer_of(fd: int) -> Callable[[bytes], int]:
+    """Return what writes to a descriptor without waiting, and says how many bytes it took."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return partial(os.write, fd)
+    # As under systemd, whose journal reads at the other end.
+    connection = socket.socket(fileno=os.dup(fd))
+    return lambda line: connection.send(line, socket.MSG_DONTWAIT)

@@ -146,6 +146,44 @@ def test_a_fingerprint_tells_places_and_types_apart() -> None:
     assert len(prints) == 4
 
 
+def _fall(depth: int) -> bool:
+    if depth == 0:
+        raise ValueError(depth)
+    return _fall(depth - 1)
+
+
+def test_a_fingerprint_does_not_depend_on_how_deep_a_recursion_was() -> None:
+    """That is input: each would be a row of its own."""
+    prints = {fingerprint(caught(lambda depth=depth: _fall(depth)), OWN) for depth in (1, 3, 40)}  # type: ignore[misc]
+    assert len(prints) == 1
+
+
+def test_a_fingerprint_does_not_depend_on_pythons_comprehensions() -> None:
+    """They have frames of their own in 3.11, and none from 3.12 on."""
+
+    def plain() -> None:
+        _fall(0)
+
+    def within() -> None:
+        [_ for _ in range(1) if _fall(0)]
+
+    plain.__qualname__ = within.__qualname__
+    plain.__code__ = plain.__code__.replace(co_qualname=within.__code__.co_qualname)
+    assert fingerprint(caught(plain), OWN) == fingerprint(caught(within), OWN)
+
+
+def test_a_group_is_known_by_its_members() -> None:
+    """As a set: which task failed first, and how many did, is chance."""
+    nothing: dict[str, int] = {}
+    value, lookup = caught(lambda: _fail("x")), caught(lambda: nothing["x"])
+
+    def of(*members: Exception) -> str:
+        return fingerprint(ExceptionGroup("several", members), OWN)
+
+    assert of(value, lookup) == of(lookup, value) == of(lookup, value, caught(lambda: nothing["y"]))
+    assert len({of(value), of(lookup), of(value, lookup)}) == 3
+
+
 def test_a_fingerprint_ends_even_where_causes_go_in_a_circle() -> None:
     """A library has been seen to do that."""
     first, second = ValueError("a"), TypeError("b")

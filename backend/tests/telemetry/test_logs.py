@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -162,6 +163,20 @@ def test_a_blocked_pipe_stops_nothing_and_loses_nothing_that_fits(pipe: tuple[in
     eventually(read, what="all 3,000 lines")
     assert [int(line.split()[0]) for line in received.splitlines()] == list(range(3000))
     assert sink.dropped == 0
+
+
+def test_a_blocked_socket_stops_nothing_and_loses_nothing_that_fits() -> None:
+    """Under systemd standard output is one, and the journal may hang."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sink = DescriptorSink(ours.fileno())
+        for number in range(5000):
+            sink.write(f"{number} {'x' * 100}\n".encode())
+        received = b""
+        while received.count(b"\n") < 5000:
+            received += theirs.recv(1 << 20)
+        assert sink.dropped == 0
+    assert [int(line.split()[0]) for line in received.splitlines()] == list(range(5000))
 
 
 def test_what_does_not_fit_is_dropped_and_counted(pipe: tuple[int, int]) -> None:

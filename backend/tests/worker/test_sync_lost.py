@@ -42,6 +42,8 @@ def assert_synced_once(service: Service, slow: tuple[Path, int], job_id: str) ->
     assert (job["status"], job["reason"]) == ("succeeded", None)
     assert service.repository(repository_id)["last_commit_sha"] == git(path, "rev-parse", "HEAD")
     assert len(service.rows("SELECT id FROM jobs WHERE repository_id = %s", repository_id)) == 1
+    # The row is written before the line.
+    service.system.wait_for_line("worker", event="task.finished", task_id=job_id, state="SUCCESS")
     ends = service.system.log_lines("worker", event="task.finished", task_id=job_id, state="SUCCESS")
     # Runs that found the job done or taken, or lost it to another: on a busy machine one may count as lost that isn't.
     idle = [

@@ -2,8 +2,13 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from app.repositories.git import RepositoryState
+
+Sync = Callable[..., RepositoryState]
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,11 @@ Two versions: `new` is this working copy, `old` the same without the migration t
 """
 
 import json
-import os
 import re
-import resource
 import shutil
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,94 +16,28 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from rich.console import Console
 
-from ops.release import backup
-from ops.release.journal import Journal
-from ops.release.native import NativeTarget
 from ops.release.place import Releases
-from ops.release.prometheus import Prometheus, Value
-from ops.stack.errors import StackError
-from ops.stack.ports import free_port
 from tests.git import git
-from tests.native_stack import BACKEND, NativeStack, running_stack
+from tests.native_stack import NativeStack
+from tests.ops.release.rehearsed import (
+    KILLED,
+    NEW_SCHEMA,
+    OLD_SCHEMA,
+    REHEARSED,
+    api,
+    connect,
+    journal,
+    release,
+    rows,
+    schema,
+)
 from tests.system import eventually
 
 pytestmark = pytest.mark.timeout(240)
 
-OLD_SCHEMA, NEW_SCHEMA = "d4dff12b63d6", "d3e92d35ba2f"
-KILLED = "from tests.ops.release.killed import run; run()"
 # A watch that asks for health without a pause.
 AT_ONCE = "import ops.release.watch as w; w.PROBE_PAUSE_S = 0; from ops.cli import main; main()"
-REHEARSED = ("--without-baseline", "a rehearsal")
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a repository of this working copy, with the commits `old` and `new`."""
-    root = BACKEND.parent
-    copy = tmp_path_factory.mktemp("checkout")
-    copy.chmod(0o755)
-    listed = git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
-    for name in filter(None, listed.split("\0")):
-        if (root / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(root / name, copy / name)
-    [migration] = (copy / "backend" / "alembic" / "versions").glob(f"{NEW_SCHEMA}_*.py")
-    content = migration.read_text()
-    git(copy, "init", "--quiet", "--initial-branch=main")
-    migration.unlink()
-    git(copy, "add", "--all")
-    git(copy, "commit", "--quiet", "--message=old")
-    git(copy, "tag", "old")
-    migration.write_text(content)
-    git(copy, "add", "--all")
-    git(copy, "commit", "--quiet", "--message=new")
-    git(copy, "tag", "new")
-    return copy
-
-
-@pytest.fixture(scope="module")
-def stack(checkout: Path) -> Iterator[NativeStack]:
-    with running_stack(checkout / "backend") as made:
-        yield made
-
-
-def connect(stack: NativeStack) -> psycopg.Connection[tuple[Any, ...]]:
-    """Connect as the application does."""
-    secrets = dict(line.split("=", 1) for line in (stack.data / "secrets.env").read_text().splitlines()[1:])
-    port = stack.ports["POSTGRES_PORT"]
-    return psycopg.connect(f"postgresql://commandcenter:{secrets['DB_PASSWORD']}@127.0.0.1:{port}/commandcenter")
-
-
-def schema(stack: NativeStack) -> str:
-    with connect(stack) as connection:
-        [[revision]] = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-    return str(revision)
-
-
-def rows(stack: NativeStack) -> dict[str, int]:
-    with connect(stack) as connection:
-        return {
-            "repositories": connection.execute("SELECT count(*) FROM repositories").fetchall()[0][0],
-            "jobs": connection.execute("SELECT count(*) FROM jobs").fetchall()[0][0],
-        }
-
-
-def journal(stack: NativeStack) -> Journal:
-    return Releases(stack.data).journal()
-
-
-def release(stack: NativeStack, *arguments: str, expected: int = 0, **options: str) -> str:
-    """Run `commandcenter release …` and return what it printed."""
-    done = stack.run("release", *arguments, **options)
-    assert done.returncode == expected, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
-
-
-def api(stack: NativeStack) -> httpx.Client:
-    return httpx.Client(base_url=f"http://127.0.0.1:{stack.ports['API_PORT']}/api/v1", trust_env=False)
 
 
 def test_plan_writes_nothing(stack: NativeStack) -> None:
@@ -136,32 +67,6 @@ def test_preflight_is_content_with_a_clean_checkout(stack: NativeStack, checkout
         assert "README.md" in release(stack, "preflight", "new", expected=1)
     finally:
         readme.write_text(text)
-
-
-def test_a_clock_that_is_off_is_said(stack: NativeStack) -> None:
-    """Else hours are judged that nobody meant, and a journal tells what was not."""
-    launcher = "import time; real = time.time; time.time = lambda: real() - 90; from ops.cli import main; main()"
-    done = stack.run("release", "preflight", "new", launcher=launcher)
-    assert done.returncode == 1, done.stdout + done.stderr
-    for whose in ("PostgreSQL", "Prometheus"):
-        assert f"✗ clock, {whose}: 90.0 s apart" in done.stdout
-
-
-def test_a_full_disk_ends_an_apply_in_words(stack: NativeStack) -> None:
-    """Exit code 1, and no release is there that nobody began."""
-    launcher = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); from ops.cli import main; main()"
-    done = stack.run("release", "apply", "new", "--yes", launcher=launcher)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "can't be written" in done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    assert not Releases(stack.data).lock.exists()
-    assert not Releases(stack.data).ids()
-
-
-def test_a_weak_secret_is_named_and_not_shown(stack: NativeStack) -> None:
-    printed = release(stack, "preflight", "new", expected=1, SECRET_KEY="changeme-123")
-    assert "SECRET_KEY is " in printed
-    assert "changeme-123" not in printed
 
 
 def test_without_yes_nothing_is_changed(stack: NativeStack) -> None:
@@ -278,52 +183,6 @@ def test_a_second_operator_is_turned_away(stack: NativeStack) -> None:
     assert "apply something" in printed
 
 
-def test_a_wrong_password_is_said(stack: NativeStack) -> None:
-    printed = release(stack, "plan", "new", expected=1, POSTGRES_PASSWORD="not-the-password-of-it")
-    assert "password authentication failed" in printed
-    assert "not-the-password-of-it" not in printed
-
-
-@pytest.fixture
-def target(stack: NativeStack, monkeypatch: pytest.MonkeyPatch) -> NativeTarget:
-    """The stack, as the steps see it."""
-    for name, value in stack.environment.items():
-        monkeypatch.setenv(name, value)
-    return NativeTarget(Console(quiet=True))
-
-
-def databases(stack: NativeStack) -> set[str]:
-    with connect(stack) as connection:
-        return {str(name) for (name,) in connection.execute("SELECT datname FROM pg_database")}
-
-
-def test_a_backup_that_cannot_be_restored_is_none(stack: NativeStack, target: NativeTarget, tmp_path: Path) -> None:
-    """It must be known before anything is changed."""
-    file = tmp_path / "backup.dump"
-    taken = backup.take(target, file)
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert backup.restore_test(target, file, taken["rows"])["tables"] == 3
-    with pytest.raises(StackError, match="lacks rows in jobs"):
-        backup.restore_test(target, file, {**taken["rows"], "jobs": 4711})
-    os.truncate(file, taken["size_bytes"] // 2)
-    assert not backup.is_whole(file, taken["sha256"])
-    with pytest.raises(StackError, match="can't be restored"):
-        backup.restore_test(target, file, taken["rows"])
-    assert databases(stack) == {"commandcenter", "postgres", "template0", "template1"}
-
-
-def test_a_disk_that_is_full_leaves_no_half_backup(target: NativeTarget, tmp_path: Path) -> None:
-    """Half a backup looks like one."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    try:
-        with pytest.raises(StackError, match=r"pg_dump failed|can't be written"):
-            backup.take(target, tmp_path / "backup.dump")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_older_code_is_kept_from_a_newer_schema(stack: NativeStack) -> None:
     """Old code first, then the downgrade: "Can't locate revision"."""
     printed = release(stack, "apply", "old", "--yes", *REHEARSED, expected=1)
@@ -414,18 +273,6 @@ def give_way_after_a_try(stack: NativeStack, holder: psycopg.Connection[tuple[An
         holder.rollback()
 
 
-def test_a_wrong_exporter_password_is_seen(target: NativeTarget) -> None:
-    """The exporter goes on answering; what it says is pg_up 0."""
-    with target.connect() as connection:
-        connection.execute("ALTER ROLE exporter_user PASSWORD 'another'")
-        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'exporter_user'")
-    with Prometheus(target.prometheus_url) as prometheus:
-        eventually(lambda: prometheus.instant("min(pg_up)") == Value(0.0), within_s=60, what="pg_up 0")
-    target.set_exporter_password()
-    with Prometheus(target.prometheus_url) as prometheus:
-        eventually(lambda: prometheus.instant("min(pg_up)") == Value(1.0), within_s=60, what="pg_up 1")
-
-
 def test_a_watch_takes_back_what_is_not_healthy(stack: NativeStack) -> None:
     """By itself, the quick way, once; exit code 5, now and from then on."""
     sick = f"import ops.release.judgements as j; j._health = lambda _: 'said so by a test'; {AT_ONCE}"
@@ -447,16 +294,6 @@ def test_a_full_way_back_that_is_killed_goes_on(stack: NativeStack) -> None:
     release(stack, "rollback", "full", "--yes")
     assert (schema(stack), rows(stack)) == (OLD_SCHEMA, before)
     release(stack, "watch", "--once", expected=5)
-
-
-def test_prometheus_that_is_away_or_empty_gives_no_baseline(stack: NativeStack) -> None:
-    """Neither is a value; each is said, and what to do."""
-    away = release(stack, "baseline", expected=1, PROMETHEUS_PORT=str(free_port()))
-    assert "no answer" in away
-    assert "NOT kept" in away
-    empty = release(stack, "baseline", expected=1)
-    assert "no answer" not in empty
-    assert "NOT kept" in empty
 
 
 def test_no_secret_is_written_down(stack: NativeStack) -> None:

@@ -9,11 +9,16 @@ from typing import Any, Final
 from ops.stack.errors import StackError
 
 LABEL: Final = "com.docker.compose"
+# How engines call an image that was named without a registry: podman in the one way, or, as Docker does, in the other.
+_NO_REGISTRY: Final = ("localhost/", "docker.io/library/")
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container: the image it was made of, by name, what it was started with, and whether it runs."""
+    """One container: the image it was made of, what it was started with, and whether it runs.
+
+    The image by name, without the registry that engines add where none was said.
+    """
 
     image: str
     environment: Mapping[str, str]
@@ -35,7 +40,7 @@ def read(inspected: bytes) -> dict[str, list[Container]]:
             if labels.get(f"{LABEL}.oneoff", "False") != "True":
                 pairs = (line.partition("=") for line in config["Env"] or ())
                 made = Container(
-                    config["Image"],
+                    _without_registry(config["Image"]),
                     {name: value for name, _, value in pairs},
                     bool(each["State"]["Running"]),
                     str((each["State"].get("Health") or {}).get("Status", "")),
@@ -45,6 +50,10 @@ def read(inspected: bytes) -> dict[str, list[Container]]:
         # Its text may be part of the answer, which holds settings.
         raise StackError(f"The engine tells of containers in other words ({type(error).__name__}).") from None
     return dict(found)
+
+
+def _without_registry(name: str) -> str:
+    return next((name.removeprefix(each) for each in _NO_REGISTRY if name.startswith(each)), name)
 
 
 def deployed(
@@ -62,7 +71,7 @@ def deployed(
     if not all(held.get(name) for name in own):
         return dict(noted)
     ours = [each for name in own for each in held[name]]
-    found = {(each.image.removeprefix("localhost/"), each.environment.get(layer, "true")) for each in ours}
+    found = {(each.image, each.environment.get(layer, "true")) for each in ours}
     if len(found) != 1:
         # A start that was cut off: what it was to be is what is noted.
         return dict(noted)
@@ -92,8 +101,7 @@ def strays(held: Sequence[Container], image: str, deployed: Mapping[str, Any]) -
     """
     if problem := is_there(held, wanted=True):
         return problem
-    # Podman calls its own images localhost/….
-    others = {each.image for each in held if each.image.removeprefix("localhost/") != image}
+    others = {each.image for each in held if each.image != image}
     if others:
         return f"runs {', '.join(sorted(others))} instead of {image}"
     switches = deployed["switches"].items()

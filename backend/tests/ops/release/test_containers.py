@@ -23,7 +23,9 @@ def inspected(service: str, *, running: bool = True, one_off: str = "False", **c
     [
         ({}, ""),
         ({"Image": "commandcenter:aaaaaaaaaaaa"}, ""),
-        ({"Image": "localhost/commandcenter:0.1.0"}, "runs localhost/commandcenter:0.1.0 instead of"),
+        ({"Image": "docker.io/library/commandcenter:aaaaaaaaaaaa"}, ""),
+        ({"Image": "localhost/commandcenter:0.1.0"}, "runs commandcenter:0.1.0 instead of"),
+        ({"Image": "example.org/commandcenter:aaaaaaaaaaaa"}, "runs example.org/commandcenter:aaaaaaaaaaaa instead of"),
         ({"running": False}, "does not run"),
     ],
 )

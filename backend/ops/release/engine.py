@@ -15,8 +15,6 @@ from ops.stack.errors import StackError
 
 COMPOSE_FILE: Final = "docker-compose.prod.yml"
 _TIMEOUT_S: Final = 900
-# What `verify` looks for was done minutes ago; a busy PostgreSQL writes a gigabyte in some hours.
-_LOGS_SINCE: Final = "10m"
 
 
 class Engine:
@@ -52,13 +50,13 @@ class Engine:
         listed = self._listed()
         return containers.read(self.run("inspect", *listed, may_fail=True).stdout) if listed else {}
 
-    def log(self, service: str, file: Path) -> None:
-        """Write what a service logged in the last minutes into a file."""
+    def log(self, service: str, file: Path, since: str | None) -> None:
+        """Write into a file what the engine has of a service's log; `since` as it takes that: `10m`, a time."""
         listed = self._listed("--filter", f"label={containers.LABEL}.service={service}")
         with file.open("wb") as out:
             for container in listed:
                 # PostgreSQL writes to standard error; both are its log.
-                command = [*self._words, "logs", "--since", _LOGS_SINCE, container]
+                command = [*self._words, "logs", *(["--since", since] if since else []), container]
                 subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False)
 
     def _listed(self, *filters: str) -> list[str]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import orjson
 import typer
@@ -27,7 +27,11 @@ _PIPED_WIDTH: Final = 160
 
 LogsOption = Annotated[
     Path | None,
-    typer.Option("--logs", help="Folder of log files; the native stack's unless given.", show_default=False),
+    typer.Option("--logs", help="Folder of log files; the target's unless given.", show_default=False),
+]
+TargetOption = Annotated[
+    Literal["native", "compose"],
+    typer.Option(envvar="RELEASE_TARGET", help="native: the stack of `make up`. compose: production."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document (docs/trace.md) instead of text.")]
 
@@ -45,6 +49,7 @@ def trace(
     *,
     json: JsonOption = False,
     logs: LogsOption = None,
+    target: TargetOption = "native",
     since: Annotated[str | None, typer.Option(help="Look no further back: 15m, 2h, 3d, or a time (UTC).")] = None,
     full: Annotated[bool, typer.Option("--full", help="Shorten nothing: SQL, tracebacks, plans.")] = False,
 ) -> None:
@@ -53,7 +58,7 @@ def trace(
         raise typer.BadParameter(
             f"{say.one_line(wanted, 80)!r} is no ID: 1 to 63 characters out of A-Z a-z 0-9 . _ -", param_hint="ID"
         )
-    archive = _archive(logs, since)
+    archive = _archive(logs, target, since)
     found = archive.trace(wanted)
     if json:
         _print_json(found)
@@ -73,10 +78,11 @@ def errors(
     ] = False,
     json: JsonOption = False,
     logs: LogsOption = None,
+    target: TargetOption = "native",
 ) -> None:
     """List what failed, by fingerprint, most recent first."""
     released = _released_at() if new else None
-    archive = _archive(logs, None if new else since)
+    archive = _archive(logs, target, None if new else since)
     found = archive.errors()
     if released is not None:
         found = summary.new_errors(found, released)
@@ -180,14 +186,27 @@ def demo(
         raise typer.Exit(error.exit_code) from None
 
 
-def _archive(logs: Path | None, since: str | None) -> Archive:
+def _archive(logs: Path | None, target: str, since: str | None) -> Archive:
     try:
         moment = parse_since(since, datetime.now(UTC)) if since is not None else None
     except ValueError as error:
         raise typer.BadParameter(f"{say.one_line(since or '', 80)!r} is not {error}", param_hint="--since") from None
     if logs is not None and not logs.is_dir():
         raise typer.BadParameter(f"{say.one_line(str(logs))} is no folder", param_hint="--logs")
-    return Archive(logs or Layout.from_environment().logs, moment)
+    return Archive(logs or _logs_of(target, moment), moment)
+
+
+def _logs_of(target: str, moment: datetime | None) -> Path:
+    if target == "native":
+        return Layout.from_environment().logs
+    # Slow to load, and of no use where logs are files.
+    from ops.release.compose import ComposeTarget  # noqa: PLC0415
+
+    try:
+        return ComposeTarget(Console(stderr=True)).logs_since(moment)
+    except StackError as error:
+        _complain([say.safe(error.problem), say.safe(error.way_out)])
+        raise typer.Exit(error.exit_code) from None
 
 
 def _print_json(answer: Trace | Errors) -> None:

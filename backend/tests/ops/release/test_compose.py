@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from ops.cli import cli
 from ops.release import deployed_file
 from ops.release.backup import LockedOutError
 from ops.release.compose import ComposeTarget
 from ops.release.scrubbing import MASK, scrubbed
 from ops.stack import secret_store
 from ops.stack.errors import StackError
+from ops.stack.layout import checkout
 from tests.ops.release.engine import NEW, Programs
 
 
@@ -185,3 +188,28 @@ def test_logs_are_those_of_the_last_minutes(compose_target: ComposeTarget, progr
     assert {file.name for file in folder.iterdir()} == {"api.log", "worker.log", "beat.log", "postgres.log"}
     assert sorted((folder / "postgres.log").read_text().splitlines()) == ["a line", "of both kinds"]
     assert ["logs", "--since", "10m", "abc"] in programs.words("engine")
+
+
+@pytest.mark.usefixtures("compose_target")
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [([], ["logs", "abc"]), (["--since", "2026-11-24"], ["logs", "--since", "2026-11-24T00:00:00+00:00"])],
+)
+def test_a_story_is_told_of_what_the_engine_has(programs: Programs, options: list[str], asked: list[str]) -> None:
+    """The question on call is the same where logs are no files."""
+    line = (checkout() / "backend/tests/ops/trace/data/logs/api.log").read_text()
+    programs.answer("ps", out="abc\n")
+    programs.answer("logs", out=line)
+    told = CliRunner().invoke(cli, ["trace", "req-1", "--target", "compose", *options])
+    assert "POST /api/v1/repositories/7/sync" in told.output
+    assert [words[: len(asked)] for words in programs.words("engine") if words[0] == "logs"] == [asked] * 4
+    listed = CliRunner().invoke(cli, ["errors", "--since", "2020-01-01", "--json"], env={"RELEASE_TARGET": "compose"})
+    assert json.loads(listed.stdout)["searched"]
+
+
+@pytest.mark.usefixtures("compose_target")
+def test_an_engine_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINE", "no-such-engine")
+    told = CliRunner().invoke(cli, ["errors", "--target", "compose"])
+    assert told.exit_code == 1
+    assert "no-such-engine can't be run" in told.output

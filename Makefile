@@ -5,6 +5,9 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 BIN := $(CURDIR)/.venv/bin
+# A process a processor, four at most: each brings a PostgreSQL, a Redis and a system of its own.
+JOBS := logical
+PARALLEL = $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --maxprocesses 4 --no-loadscope-reorder)
 
 .PHONY: help setup packages up down status test fuzz lint fmt bench dashboards
 
@@ -32,8 +35,8 @@ down: setup ## Stop everything; DATA=1 deletes the data too
 status: setup ## Show how each part is
 	@$(BIN)/commandcenter status
 
-test: packages lint ## Linters, types, layers, and all tests
-	cd backend && $(BIN)/pytest
+test: packages lint ## Linters, types, layers, and all tests; JOBS=1 for one after another
+	cd backend && $(BIN)/pytest $(PARALLEL)
 
 fuzz: setup ## Try what strangers send for an hour; FUZZ_MINUTES=10 for ten minutes
 	@cd backend && end=$$(($$(date +%s) + 60 * $(or $(FUZZ_MINUTES),60))); while [ $$(date +%s) -lt $$end ]; do \

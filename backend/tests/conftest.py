@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.workermanage import WorkerController
 
 import tests.fuzzing  # noqa: F401 - `make fuzz` asks for its profile
 from ops.stack import layout
 from tests.monitoring_stack import MonitoredSystem, monitored_system
 from tests.services import PostgresServer, create_database, drop_database, postgres_server, redis_server
+from tests.side_by_side import FileScheduling, begin_with_the_long_ones
 from tests.system import System, running_system
 from tests.traffic import make_traffic
 
@@ -19,6 +22,28 @@ _SUMMARY = pytest.StashKey[list[str]]()
 def summary(pytestconfig: pytest.Config) -> list[str]:
     """Lines that stand at the end of a run: what was proven, in figures."""
     return pytestconfig.stash.setdefault(_SUMMARY, [])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order tests that run in several processes."""
+    if hasattr(config, "workerinput"):
+        begin_with_the_long_ones(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduling:
+    """Spread them by file."""
+    return FileScheduling(config, log)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the summary over, from a process that prints none."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["summary"] = session.config.stash.get(_SUMMARY, [])
+
+
+def pytest_testnodedown(node: WorkerController) -> None:
+    """Take it in."""
+    node.config.stash.setdefault(_SUMMARY, []).extend(getattr(node, "workeroutput", {}).get("summary", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -17,7 +17,7 @@ from tests.native_stack import NativeStack
 from tests.ops.release.rehearsed import connect, release
 from tests.system import eventually
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 
 
 def test_a_clock_that_is_off_is_said(stack: NativeStack) -> None:

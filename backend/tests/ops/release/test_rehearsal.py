@@ -34,7 +34,7 @@ from tests.ops.release.rehearsed import (
 )
 from tests.system import eventually
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 
 # A watch that asks for health without a pause.
 AT_ONCE = "import ops.release.watch as w; w.PROBE_PAUSE_S = 0; from ops.cli import main; main()"

@@ -37,7 +37,11 @@ def test_a_former_key_decrypts_and_the_newest_encrypts() -> None:
         TokenVault([OLD]).decrypt(rotated.encrypt("a-token"))
 
 
-@pytest.mark.parametrize("ciphertext", [b"", b"\x00", b"no ciphertext", TokenVault([OLD]).encrypt("a-token")[:-1]])
+@pytest.mark.parametrize(
+    "ciphertext",
+    [b"", b"\x00", b"no ciphertext", TokenVault([OLD]).encrypt("a-token")[:-1]],
+    ids=["nothing", "a byte", "a text", "cut off"],
+)
 def test_what_no_key_made_is_unreadable(ciphertext: bytes) -> None:
     """One error to handle, whatever is wrong with it; and it quotes nothing."""
     with pytest.raises(TokenUnreadableError) as caught:

@@ -3,9 +3,12 @@
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from traceback import walk_tb
 from typing import Final
 
 from sqlalchemy import Engine, MetaData, create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.pool import QueuePool
@@ -25,6 +28,9 @@ NAMING: Final = {
 }
 _POOL_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 5
+# Too many connections; shut down by an administrator, after a crash, not yet started. PostgreSQL, appendix A.
+_AWAY: Final = ("53300", "57P01", "57P02", "57P03")
+_CONNECTION_CLASS: Final = "08"
 
 
 class Base(DeclarativeBase):
@@ -96,6 +102,19 @@ def _observe(engine: Engine, attribution: SqlAttribution, max_connections: int) 
     attribution.install(engine)
     if isinstance(engine.pool, QueuePool):
         watch_pool(engine.pool, max_connections)
+
+
+def is_away(error: BaseException) -> bool:
+    """Tell whether `error` says that the database can't be asked now, and nothing of what it was asked."""
+    if isinstance(error, DBAPIError):
+        state = str(getattr(error.orig, "sqlstate", None) or "")
+        return error.connection_invalidated or state in _AWAY or state.startswith(_CONNECTION_CLASS)
+    if isinstance(error, ConnectionError | TimeoutError):
+        # asyncpg tells with these that it found nobody; others may mean something else with them.
+        return any(
+            frame.f_globals.get("__name__", "").startswith("asyncpg.") for frame, _ in walk_tb(error.__traceback__)
+        )
+    return isinstance(error, PoolTimeoutError)
 
 
 class Database:

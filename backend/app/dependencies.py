@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from celery import Celery
 from fastapi import Depends, Request
@@ -10,8 +10,11 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
-from app.database import Database
+from app.database import Database, is_away
+from app.errors import AppError
 from app.vault import TokenVault
+
+_RETRY_AFTER_S: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,14 @@ ServicesDep = Annotated[Services, Depends(services)]
 
 
 async def _session(found: ServicesDep) -> AsyncIterator[AsyncSession]:
-    async with found.database.session() as session:
-        yield session
+    try:
+        async with found.database.session() as session:
+            yield session
+    except Exception as error:
+        if is_away(error):
+            headers = {"Retry-After": str(_RETRY_AFTER_S)}
+            raise AppError(503, "Service Unavailable", "The database did not answer; try again.", headers) from error
+        raise
 
 
 SessionDep = Annotated[AsyncSession, Depends(_session)]

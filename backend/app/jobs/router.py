@@ -11,7 +11,7 @@ from app.jobs.models import Job, JobStatus
 from app.jobs.schemas import JobOut, JobPage
 from app.rest import NO_NUL, JsonRoute, problems
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute, responses=problems(503))
 
 
 @router.get("", summary="What ran, newest first", response_model=JobPage)

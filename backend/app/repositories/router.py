@@ -12,7 +12,7 @@ from app.repositories.schemas import RepositoryIn, RepositoryOut, RepositoryPage
 from app.repositories.url import UrlPolicy
 from app.rest import NO_NUL, JsonRoute, problems
 
-router = APIRouter(prefix="/repositories", tags=["repositories"], route_class=JsonRoute)
+router = APIRouter(prefix="/repositories", tags=["repositories"], route_class=JsonRoute, responses=problems(503))
 
 # What PostgreSQL's bigint holds; a larger number is no repository of ours.
 RepositoryId = Annotated[int, Path(ge=1, le=2**63 - 1)]
@@ -74,7 +74,7 @@ async def delete_repository(session: SessionDep, id: RepositoryId) -> None:  # n
     "/{id}/sync",
     status_code=202,
     summary="Sync a repository in the background",
-    responses=problems(404, 409, 503),
+    responses=problems(404, 409),
 )
 async def sync_repository(session: SessionDep, found: ServicesDep, id: RepositoryId) -> SyncAccepted:  # noqa: A002
     """Queue a sync; `GET /jobs/{job_id}` tells how it goes."""

@@ -30,12 +30,13 @@ _PATTERNS: Final = (
     # password=x, access_token: "x", PGPASSWORD=x, --password x, PASSWORD 'x' in SQL.
     (
         re.compile(
-            r"(?i)\b([a-z0-9_.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|secret[_-]?key)s?)"
+            # What stands before the name stays, so nothing looks for it: that took the square of a long text's length.
+            r"(?i)((?:password|passwd|passphrase|secret|token|api[_-]?key|secret[_-]?key)s?)"
             r"(['\"]?\s*(?:=>|[:=])\s*b?)(?!\[scrubbed\])(?:\"[^\"\r\n]+\"?|'[^'\r\n]+'?|[^\s,;&'\")}\]]+)"
         ),
         rf"\1\2{MASK}",
     ),
-    (re.compile(r"(?i)(--[a-z-]*(?:password|secret|token|key))(\s+)(?!\[scrubbed\])[^\s-]\S*"), rf"\1\2{MASK}"),
+    (re.compile(r"(?i)(--[a-z-]{0,40}(?:password|secret|token|key))(\s+)(?!\[scrubbed\])[^\s-]\S*"), rf"\1\2{MASK}"),
     (re.compile(r"(?i)\b(password\s+)'[^'\r\n]+'"), rf"\1{MASK}"),
     # Secrets that name themselves.
     (re.compile(r"\bSCRAM-SHA-256\$[^\s'\"]+"), MASK),

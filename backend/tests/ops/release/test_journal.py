@@ -294,3 +294,10 @@ def test_scrubbed_text_may_be_written(evidence):
     assert "hunter2" not in text
     refuse({"said": text})
     assert scrubbed(text) == text
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("part", ["a.a-", "-", "--a", "password", "a_token", "-----BEGIN PRIVATE KEY-----", "Basic "])
+def test_a_long_text_takes_no_longer_than_its_length(part: str) -> None:
+    """What a program says when it fails may be megabytes; a way back must not wait hours for its words."""
+    scrubbed(part * (400_000 // len(part)))

@@ -1,12 +1,11 @@
 """What the stack says when it cannot go on."""
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-
-import psycopg
 
 FAILED: Final = 1
 LOCKED: Final = 7
@@ -22,10 +21,6 @@ class StackError(Exception):
         self.exit_code = exit_code
 
 
-# What files, programs and the database raise where they can't do what they are asked.
-TROUBLES: Final = (OSError, subprocess.SubprocessError, psycopg.Error)
-
-
 @contextmanager
 def in_plain_words(doing: str) -> Iterator[None]:
     """Say what the block could not do, and why, where its trouble is not in words yet.
@@ -35,7 +30,9 @@ def in_plain_words(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except TROUBLES as error:
+    except Exception as error:
+        if not _is_trouble(error):
+            raise
         # A program's arguments, and the rest of what a database says, may hold what must not be shown.
         if isinstance(error, subprocess.TimeoutExpired):
             why = f"no answer within {error.timeout:g} s"
@@ -46,6 +43,13 @@ def in_plain_words(doing: str) -> Iterator[None]:
         else:
             why = (str(error).splitlines() or [type(error).__name__])[0]
         raise StackError(f"{doing} failed: {why}.", "Remove the cause, and run the same again: it goes on.") from error
+
+
+def _is_trouble(error: Exception) -> bool:
+    """Tell whether a file, a program or the database can't do what it is asked; all else is a mistake of ours."""
+    # Where nobody loaded the driver, it raised nothing; loading it takes half of what a short command does.
+    driver = sys.modules.get("psycopg")
+    return isinstance(error, OSError | subprocess.SubprocessError) or bool(driver and isinstance(error, driver.Error))
 
 
 def last_lines(log: Path, count: int = 15) -> str:

@@ -7,12 +7,17 @@ from xdist.scheduler import LoadFileScheduling
 
 # Begun first, or the last of them would run alone in the end.
 LONG: Final = (
+    "tests/ops/release/test_faults.py",  # Before the releases that come next on the same stack.
     "tests/ops/release/test_rehearsal.py",
     "tests/alerting_live/test_live_alerts.py",
     "tests/ops/stack/test_stack.py",
     "tests/alerts/test_mutants.py",
     "tests/telemetry/test_sql_properties.py",
     "tests/integration/test_migrations.py",
+    "tests/worker/test_sync_lost.py",
+    "tests/worker/test_sync_outcomes.py",
+    "tests/worker/test_restarts.py",
+    "tests/worker/test_correlation_pools.py",
 )
 # They share what takes long to start: a monitored system that has lived, a stack that is released to.
 TOGETHER: Final = {

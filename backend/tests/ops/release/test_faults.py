@@ -12,7 +12,6 @@ from ops.release.native import NativeTarget
 from ops.release.place import Releases
 from ops.release.prometheus import Prometheus, Value
 from ops.stack.errors import StackError
-from ops.stack.ports import free_port
 from tests.native_stack import NativeStack
 from tests.ops.release.rehearsed import connect, release
 from tests.system import eventually
@@ -50,16 +49,6 @@ def test_a_wrong_password_is_said(stack: NativeStack) -> None:
     printed = release(stack, "plan", "new", expected=1, POSTGRES_PASSWORD="not-the-password-of-it")
     assert "password authentication failed" in printed
     assert "not-the-password-of-it" not in printed
-
-
-def test_prometheus_that_is_away_or_empty_gives_no_baseline(stack: NativeStack) -> None:
-    """Neither is a value; each is said, and what to do."""
-    away = release(stack, "baseline", expected=1, PROMETHEUS_PORT=str(free_port()))
-    assert "no answer" in away
-    assert "NOT kept" in away
-    empty = release(stack, "baseline", expected=1)
-    assert "no answer" not in empty
-    assert "NOT kept" in empty
 
 
 @pytest.fixture

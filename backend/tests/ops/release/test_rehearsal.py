@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from ops.release.place import Releases
+from ops.stack.ports import free_port
 from tests.git import git
 from tests.native_stack import NativeStack
 from tests.ops.release.rehearsed import (
@@ -294,6 +295,16 @@ def test_a_full_way_back_that_is_killed_goes_on(stack: NativeStack) -> None:
     release(stack, "rollback", "full", "--yes")
     assert (schema(stack), rows(stack)) == (OLD_SCHEMA, before)
     release(stack, "watch", "--once", expected=5)
+
+
+def test_prometheus_that_is_away_or_empty_gives_no_baseline(stack: NativeStack) -> None:
+    """Neither is a value; each is said, and what to do."""
+    away = release(stack, "baseline", expected=1, PROMETHEUS_PORT=str(free_port()))
+    assert "no answer" in away
+    assert "NOT kept" in away
+    empty = release(stack, "baseline", expected=1)
+    assert "no answer" not in empty
+    assert "NOT kept" in empty
 
 
 def test_no_secret_is_written_down(stack: NativeStack) -> None:

@@ -1,6 +1,7 @@
 """A database that can't be asked is no fault of the request: 503, and when to try again; with all that a 500 tells."""
 
 import asyncio
+import io
 import json
 
 import pytest
@@ -8,20 +9,23 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.database import is_away
+from app.telemetry.logs import configure_logging
 from ops.stack.ports import free_port
 from tests.api.conftest import Start
 from tests.api.network import gate_before
 
 
-async def test_a_database_that_is_not_there_is_503(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_database_that_is_not_there_is_503(start: Start) -> None:
     """Proxies and clients try again by this; on call reads why in the line."""
     client = await start(database_url=f"postgresql://u:hunter2@127.0.0.1:{free_port()}/db")
+    stream = io.StringIO()
+    configure_logging("api", "info", stream)
     for method, path in (("GET", "/repositories"), ("GET", "/jobs"), ("DELETE", "/repositories/1")):
         response = await client.request(method, path)
         assert (response.status_code, response.headers["retry-after"]) == (503, "5")
         assert response.json()["detail"] == "The database did not answer; try again."
         assert response.json()["request_id"] == response.headers["x-request-id"]
-    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines() if '"request.failed"' in line]
+    lines = [line for line in map(json.loads, stream.getvalue().splitlines()) if line["event"] == "request.failed"]
     assert {line["status"] for line in lines} == {503}
     assert all("ConnectionRefusedError" in line["exception"] for line in lines)
     assert "hunter2" not in str(lines)

@@ -167,7 +167,7 @@ class Git:
             GitError: a limit was reached.
         """
         process = subprocess.Popen(
-            ["git", *arguments],  # noqa: S607 - PATH is the operator's choice
+            [*_within(self.limits), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -178,7 +178,6 @@ class Git:
         )
         try:
             stderr = _Stderr(self.on_progress)
-            self._limit(process.pid)
             self._pump(process, sink or _discard, stderr, writes_to)
         finally:
             code = _end(process)
@@ -187,17 +186,6 @@ class Git:
         if code == -signal.SIGXFSZ or b"signal 25" in stderr.tail or b"File too large" in stderr.tail:
             raise too_large(self.limits)
         raise GitExitError(code, bytes(stderr.tail))
-
-    def _limit(self, pid: int) -> None:
-        limits = self.limits
-        for name, value in (
-            (resource.RLIMIT_FSIZE, limits.max_size_bytes),
-            (resource.RLIMIT_DATA, limits.max_memory_bytes),
-        ):
-            with contextlib.suppress(ProcessLookupError):  # It has ended already; its exit code says how.
-                _, hard = resource.prlimit(pid, name)
-                soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
-                resource.prlimit(pid, name, (soft, hard))
 
     def _pump(self, process: subprocess.Popen[bytes], sink: Sink, stderr: "_Stderr", writes_to: Path | None) -> None:
         next_check = time.monotonic()
@@ -219,6 +207,23 @@ class Git:
                     if size_bytes(writes_to) > self.limits.max_size_bytes:
                         raise too_large(self.limits)
                     next_check = now + _TICK_S
+
+
+def _within(limits: GitLimits) -> tuple[str, ...]:
+    """Return what runs git within the system's limits.
+
+    A shell sets them and becomes git: set from here, once git runs, they would come too late for what git has begun
+    by then. A lower hard limit of this process stays.
+    """
+    settings = []
+    for letter, limit, value, unit in (
+        ("f", resource.RLIMIT_FSIZE, limits.max_size_bytes, 512),
+        ("d", resource.RLIMIT_DATA, limits.max_memory_bytes, 1024),
+    ):
+        _, hard = resource.getrlimit(limit)
+        soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        settings.append(f"ulimit -S -{letter} {soft // unit}")
+    return "/bin/sh", "-c", f'{" && ".join(settings)} && exec git "$@"', "git"
 
 
 def too_large(limits: GitLimits) -> GitError:

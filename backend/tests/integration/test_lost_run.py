@@ -49,7 +49,7 @@ def job_id(system: System, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_the_workers_parent_tells_of_it(system: System, job_id: str) -> None:
     """No context is set there and no code of the task runs any more; the message has the ID."""
-    [lost] = system.log_lines("worker", event="task.failed", request_id=LOST)
+    lost = system.wait_for_line("worker", event="task.failed", request_id=LOST)
     assert (lost["state"], lost["error_type"]) == ("LOST", "WorkerLostError")
     assert (lost["task_id"], lost["attempt"]) == (job_id, 1)
     assert "SIGKILL" in lost["reason"]

@@ -41,6 +41,11 @@ class Pool:
         found = self.system.log_lines("worker", request_id=request_id, **match)
         return [line for line in found if not events or line["event"] in events]
 
+    def line(self, request_id: str, event: str) -> Line:
+        """Return the one line of an event, once it is there: what one process wrote may come after another's."""
+        [line] = eventually(lambda: self.lines(request_id, event), what=f"{event} of {request_id} in {self.name}")
+        return line
+
     def finished(self, request_id: str, runs: int = 1) -> list[Line]:
         """Return the ends of a request's runs, once there are so many."""
 

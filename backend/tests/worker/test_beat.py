@@ -57,7 +57,7 @@ def test_what_is_due_is_synced_in_the_name_of_the_schedule(service: Service, hos
     assert job["status"] == "succeeded"
     [sync] = service.runs(job["id"])
     assert sync["request_id"] == job["request_id"]
-    [found_due] = service.system.log_lines("worker", event="task.sent", sent_task_id=job["id"])
+    found_due = service.system.wait_for_line("worker", event="task.sent", sent_task_id=job["id"])
     assert (found_due["task"], sync["parent_id"], sync["sent_by"]) == (
         "repositories.queue_due",
         found_due["task_id"],

@@ -127,7 +127,7 @@ def test_a_chord_whose_part_fails_calls_its_error_handler_with_the_id(pool: Pool
             pool.app.signature("test.note").on_error(handler)
         )
     eventually(lambda: pool.lines("chord-failed", "test.error_seen"), what="the error handler's line")
-    [failed] = pool.lines("chord-failed", "task.failed")
+    failed = pool.line("chord-failed", "task.failed")
     assert failed["error_type"] == "LookupError"
 
 
@@ -147,7 +147,7 @@ def test_a_link_error_bears_the_id(pool: Pool) -> None:
     later, on_the_spot = pool.app.signature("test.on_error_later"), pool.app.signature("test.on_error")
     one = pool.send("link-error", "test.fail", link_error=[on_the_spot, later])
     pool.finished("link-error", runs=2)
-    [failed] = pool.lines("link-error", "task.failed")
+    failed = pool.line("link-error", "task.failed")
     assert (failed["task_id"], failed["failed_task_id"], failed["error_type"]) == (one, one, "LookupError")
     assert {line["task_id"] for line in pool.lines("link-error", "test.error_seen") if line["task"] == "test.fail"} == {
         one
@@ -167,7 +167,7 @@ def test_tasks_on_the_spot_belong_to_the_one_that_calls_them(pool: Pool) -> None
         ("test.note", root, root),
         ("test.fail", root, root),
     ]
-    [back] = pool.lines("spot", "test.back")
+    back = pool.line("spot", "test.back")
     assert (back["task"], back["task_id"]) == ("test.on_the_spot", root)
 
 

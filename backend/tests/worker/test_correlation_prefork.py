@@ -50,9 +50,12 @@ def test_a_soft_time_limit_is_a_failure_with_the_id(prefork: Pool) -> None:
     task_id = prefork.send("soft", "test.soft")
     [line] = prefork.finished("soft")
     assert (line["state"], line["task_id"]) == ("FAILURE", task_id)
-    [failed] = prefork.lines("soft", "task.failed")
+    failed = prefork.line("soft", "task.failed")
     assert failed["error_type"] == "SoftTimeLimitExceeded"
-    warned = [line for line in prefork.lines("soft") if line["event"].startswith("Soft time limit")]
+    warned = eventually(
+        lambda: [line for line in prefork.lines("soft") if line["event"].startswith("Soft time limit")],
+        what="the parent's warning",
+    )
     assert [line["task_id"] for line in warned] == [task_id]
     assert failed["pid"] not in {line["pid"] for line in warned}
     assert counts(prefork, "test.soft") == {"FAILURE": 1}
@@ -81,10 +84,10 @@ def test_a_task_that_ends_its_own_process_is_lost_and_run_again(prefork: Pool, h
     task_id = prefork.send(f"lost-{how}", "test.end_process", how)
     [finished] = prefork.finished(f"lost-{how}")
     assert (finished["state"], finished["attempt"], finished["task_id"]) == ("SUCCESS", 2, task_id)
-    [lost] = prefork.lines(f"lost-{how}", "task.failed")
+    lost = prefork.line(f"lost-{how}", "task.failed")
     assert (lost["state"], lost["error_type"], lost["attempt"]) == ("LOST", "WorkerLostError", 1)
     assert [line["attempt"] for line in prefork.started(f"lost-{how}")] == [1, 2]
-    assert prefork.lines(f"lost-{how}", "task.retry") != []
+    assert prefork.line(f"lost-{how}", "task.retry")
     eventually(lambda: counts(prefork, "test.end_process").get("SUCCESS", 0) == before.get("SUCCESS", 0) + 1)
     assert counts(prefork, "test.end_process") == {
         "SUCCESS": before.get("SUCCESS", 0) + 1,
@@ -132,7 +135,10 @@ def test_every_line_of_the_worker_is_json(prefork: Pool) -> None:
     """Also what its libraries say of children that ended; nothing writes past the log."""
     prefork.send("ends-a-child", "test.end_process", "_exit")
     prefork.finished("ends-a-child")
-    ended = [line for line in prefork.system.log_lines("worker") if "exited with" in line["event"]]
+    ended = eventually(
+        lambda: [line for line in prefork.system.log_lines("worker") if "exited with" in line["event"]],
+        what="the library's line",
+    )
     assert {line["logger"] for line in ended} == {"multiprocessing"}
     lines = prefork.system.log_path("worker").read_text().splitlines()
     assert [line for line in lines if line and not line.startswith("{")] == []

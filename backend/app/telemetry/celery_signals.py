@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any, Final
 
 import structlog
@@ -28,6 +29,7 @@ from app.telemetry.celery_message import (
 )
 from app.telemetry.celery_request import LOST
 from app.telemetry.logs import emit, format_exception
+from app.telemetry.opentelemetry import SpanIds, span_source
 from app.telemetry.queues import PUBLISHED_AT
 from app.telemetry.scrub import scrub
 from app.telemetry.trail import Trail, trail_of
@@ -79,6 +81,7 @@ class CelerySignals:
         """Bind the ID of the run that begins."""
         request = task.request
         correlation = correlation_of(request, task.name)
+        self._join(correlation)
         token = activate(correlation)
         # From here on postrun takes the ID away again, whatever else fails.
         setattr(request, _RUN, (token, correlation, time.perf_counter()))
@@ -101,6 +104,20 @@ class CelerySignals:
                 "sent_by": "beat" if is_from_beat(request) else None,
             },
         )
+
+    @cached_property
+    def _span_source(self) -> Callable[[], SpanIds | None] | None:
+        # Asked when a process runs its first task: an SDK is configured in each of them as it starts.
+        return span_source()
+
+    def _join(self, correlation: Correlation) -> None:
+        """Take the IDs of the span that another tracer has made for this run, if it was asked before us.
+
+        Else it continues the trace that stands in the message, as we do. Of a run on the spot nobody can tell whether
+        the span is its own or its caller's; the trace is one.
+        """
+        if self._span_source is not None and current() is None and (span := self._span_source()) is not None:
+            correlation.join(*span)
 
     def postrun(self, task: Task, state: str | None) -> None:  # type: ignore[type-arg]
         """Count and time the run, and take its ID away."""

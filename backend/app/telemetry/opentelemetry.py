@@ -1,7 +1,8 @@
 """Where OpenTelemetry's SDK is installed and configured, its spans and ours bear the same IDs. No more is asked of it.
 
 Its instrumentation may sit outside of ours (then we take its span's IDs) or inside (then it continues the trace that we
-put into the request's headers).
+put into the request's headers). So it is with a task: asked before us of a run, it has made the span; asked after us,
+it goes on with the trace in the message.
 """
 
 from collections.abc import Callable

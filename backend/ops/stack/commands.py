@@ -64,7 +64,7 @@ def _mention_docker(layout: Layout) -> None:
         return
     if asked.returncode == 0:
         _console.print(
-            f"[dim]A Docker engine answers: docker compose -f {compose.name} up -d runs it in containers.[/]"
+            f"[dim]A Docker engine answers: {compose.name} runs it in containers; docs/production.md says how.[/]"
         )
 
 

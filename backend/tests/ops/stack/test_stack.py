@@ -1,5 +1,6 @@
 """The whole stack, beside any other: up, a part killed, a second up, faults, down."""
 
+import os
 import re
 import socket
 import time
@@ -88,15 +89,19 @@ def test_a_changed_setting_restarts_whom_it_concerns(stack: NativeStack) -> None
     assert {name for name in after if after[name] != before[name]} == {"api", "worker", "beat"}
 
 
-def test_a_second_up_at_the_same_time_is_turned_away(stack: NativeStack) -> None:
-    """Exit code 7."""
+def test_a_second_up_at_the_same_time_is_turned_away(stack: NativeStack, tmp_path: Path) -> None:
+    """Exit code 7; by then it has said that there is a way with containers, where an engine answers."""
     import fcntl  # noqa: PLC0415
 
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\n[ $1 = info ]\n")
+    docker.chmod(0o755)
     with (stack.data / ".lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         for command in ("up", "down"):
-            refused = stack.run(command)
+            refused = stack.run(command, PATH=f"{tmp_path}:{os.environ['PATH']}")
             assert (refused.returncode, "Traceback" in refused.stderr) == (7, False)
+            assert ("docs/production.md" in refused.stdout) is (command == "up")
 
 
 def test_down_leaves_no_process_and_all_data(stack: NativeStack) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import yaml
 
-from ops.stack import parts
+from ops.stack import loopback, parts
 from ops.stack.ports import free_port
 from ops.stack.settings import Settings
 from tests.system import eventually
@@ -53,6 +53,6 @@ def send_alerts(url: str, alerts: Sequence[dict[str, Any]]) -> None:
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/-/ready").status_code == 200
+        return loopback.get(f"{url}/-/ready").status_code == 200
     except httpx.TransportError:
         return False

@@ -9,7 +9,7 @@ from typing import Final
 
 import httpx
 
-from ops.stack import programs
+from ops.stack import loopback, programs
 from ops.stack.ports import free_port
 from tests.system import eventually
 
@@ -65,6 +65,6 @@ def prometheus_with(past: Past, folder: Path) -> Iterator[str]:
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/-/ready").status_code == 200
+        return loopback.get(f"{url}/-/ready").status_code == 200
     except httpx.TransportError:
         return False

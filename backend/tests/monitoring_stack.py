@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import yaml
 
-from ops.stack import accounts, database, deployment, monitoring, parts, secret_store
+from ops.stack import accounts, database, deployment, loopback, monitoring, parts, secret_store
 from ops.stack.cluster import Cluster
 from ops.stack.errors import last_lines
 from ops.stack.layout import Layout, checkout
@@ -71,7 +71,7 @@ class MonitoredSystem:
 
     def get(self, path: str, **parameters: str | float) -> Any:
         """Ask Prometheus's API and return `data` of its answer; an error of the query raises."""
-        answer = httpx.get(f"{self.prometheus_url}/api/v1/{path}", params=parameters, timeout=30)
+        answer = loopback.get(f"{self.prometheus_url}/api/v1/{path}", params=parameters, timeout_s=30)
         body = answer.json()
         assert body["status"] == "success", f"{path} {parameters}: {body.get('error')}"
         return body["data"]
@@ -138,7 +138,7 @@ class MonitoredSystem:
             if process.poll() is not None:
                 raise RuntimeError(f"{name} ended with {process.returncode}:\n{last_lines(self.log_path(name))}")
             try:
-                return httpx.get(self.urls[name] + _HEALTH[name], timeout=5).status_code == 200
+                return loopback.get(self.urls[name] + _HEALTH[name], timeout_s=5).status_code == 200
             except httpx.TransportError:
                 return False
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import psycopg
 
+from ops.stack import loopback
 from tests.git import make_repository
 from tests.monitoring_stack import MonitoredSystem
 from tests.system import eventually
@@ -43,7 +43,7 @@ def requests_all_along(url: str) -> Iterator[None]:
     done = threading.Event()
 
     def ask() -> None:
-        with httpx.Client(base_url=url, timeout=30) as client:
+        with loopback.client(30, base_url=url) as client:
             while not done.wait(0.05):
                 client.get("/api/v1/repositories")
                 client.get("/api/v1/repositories/999999")

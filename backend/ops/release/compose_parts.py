@@ -8,6 +8,7 @@ import httpx
 
 from ops.release import containers
 from ops.release.containers import Container
+from ops.stack import loopback
 
 OWN: Final = ("backend", "celery-worker", "celery-beat")
 EXPORTER: Final = "postgres-exporter"
@@ -70,8 +71,7 @@ def said(deployed: Mapping[str, Any]) -> str:
 
 def _ask(url: str, headers: Mapping[str, str]) -> str:
     try:
-        with httpx.Client(timeout=_ASK_TIMEOUT_S, trust_env=False) as client:
-            answer = client.get(url, headers=dict(headers))
+        answer = loopback.get(url, _ASK_TIMEOUT_S, headers=dict(headers))
     except httpx.HTTPError as error:
         return (str(error).strip() or type(error).__name__).splitlines()[0]
     if not answer.is_success:

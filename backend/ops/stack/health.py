@@ -11,7 +11,7 @@ import psycopg
 from redis import Redis
 from redis.exceptions import RedisError
 
-from ops.stack import database, monitoring
+from ops.stack import database, loopback, monitoring
 from ops.stack.errors import StackError
 from ops.stack.parts import Stack
 from ops.stack.settings import Settings
@@ -52,10 +52,7 @@ def api_url(settings: Settings) -> str:
 
 
 def _get(url: str, token: str = "") -> httpx.Response:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    # trust_env: a proxy for the Internet has no business with the loopback.
-    with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
-        return client.get(url, headers=headers)
+    return loopback.get(url, _TIMEOUT_S, headers={"Authorization": f"Bearer {token}"} if token else {})
 
 
 def _postgres(settings: Settings) -> str:

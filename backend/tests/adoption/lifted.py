@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 
+from ops.stack import loopback
 from ops.stack.ports import free_port
 from tests.pages import blocks
 from tests.system import BACKEND, System, eventually
@@ -72,7 +73,7 @@ class Shop:
     def metrics(self) -> str:
         """Return what API and worker export now."""
         urls = (f"{self.system.url}/metrics", f"{self.system.worker_metrics_url}/metrics")
-        return "".join(httpx.get(url, timeout=10).raise_for_status().text for url in urls)
+        return "".join(loopback.get(url, timeout_s=10).raise_for_status().text for url in urls)
 
 
 @contextmanager

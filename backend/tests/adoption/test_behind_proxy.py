@@ -4,10 +4,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
 import pytest
 import uvicorn
 
+from ops.stack import loopback
 from tests.layer_app import create_app
 from tests.system import eventually
 
@@ -31,7 +31,7 @@ def served(*, proxy_headers: bool) -> Iterator[str]:
 
 def believed(url: str, **headers: str) -> bool:
     """Tell whether an ID that comes from this host is taken."""
-    answer = httpx.get(f"{url}/items/1", headers={"X-Request-ID": "the-proxys", **headers})
+    answer = loopback.get(f"{url}/items/1", headers={"X-Request-ID": "the-proxys", **headers})
     return bool(answer.headers["x-request-id"] == "the-proxys")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import yaml
 
-from ops.stack import programs
+from ops.stack import loopback, programs
 from ops.stack.ports import free_port
 from tests.pages import blocks
 from tests.system import BACKEND, eventually
@@ -43,14 +43,14 @@ def prometheus(folder: Path, config: dict[str, Any], *options: str) -> Iterator[
 def _is_ready(process: subprocess.Popen[bytes], address: str) -> bool:
     assert process.poll() is None
     try:
-        return httpx.get(f"http://{address}/-/ready").is_success
+        return loopback.get(f"http://{address}/-/ready").is_success
     except httpx.TransportError:
         return False
 
 
 def series(url: str, selector: str) -> list[dict[str, str]]:
     """Return the labels of what a server has now."""
-    answer = httpx.get(f"{url}/api/v1/query", params={"query": selector}).raise_for_status().json()
+    answer = loopback.get(f"{url}/api/v1/query", params={"query": selector}).raise_for_status().json()
     return [each["metric"] for each in answer["data"]["result"]]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ops.stack import loopback
 from ops.stack.ports import free_port
 from tests.git import add_commit, make_repository
 from tests.services import redis_server
@@ -92,11 +93,11 @@ def _runs(host: System) -> list[str]:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/metrics").is_success
+        return loopback.get(f"{url}/metrics").is_success
     except httpx.TransportError:
         return False
 
 
 def _depth(url: str) -> str:
-    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    lines = loopback.get(f"{url}/metrics").text.splitlines()
     return next(line for line in lines if line.startswith('celery_queue_depth{queue="sync"}'))

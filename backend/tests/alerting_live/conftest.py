@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import pytest
 import yaml
 
-from ops.stack import accounts
+from ops.stack import accounts, loopback
 from tests.alerting_live import faults, pace
 from tests.alerting_live.receiver import Receiver, Told, listening
 from tests.git import make_repository
@@ -164,7 +163,7 @@ def _slow_and_partly_broken(play: Play, stack: ExitStack) -> None:
 
 
 def _muted(watched: MonitoredSystem) -> set[str]:
-    alerts = httpx.get(f"{watched.alertmanager_url}/api/v2/alerts").json()
+    alerts = loopback.get(f"{watched.alertmanager_url}/api/v2/alerts").json()
     return {each["labels"]["alertname"] for each in alerts if each["status"]["inhibitedBy"]}
 
 

@@ -12,7 +12,7 @@ import pytest
 from app.config import Settings
 from app.main import create_app
 from tests.services import redis_server
-from tests.system import SECRET_KEY, migrate
+from tests.system import SECRET_KEY, ensure_schema
 
 Start = Callable[..., Awaitable[httpx.AsyncClient]]
 
@@ -21,8 +21,7 @@ Start = Callable[..., Awaitable[httpx.AsyncClient]]
 def api_database(new_database: Callable[[], str]) -> str:
     """URL of a migrated database that tests of this folder share."""
     url = new_database()
-    done = migrate(url)
-    assert done.returncode == 0, done.stderr
+    ensure_schema(url)
     return url
 
 

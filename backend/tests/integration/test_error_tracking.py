@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from app.errors import AppError, fingerprint, problem
 from app.telemetry.logs import configure_logging
 from app.utils import metrics
+from ops.stack import loopback
 from tests.git import make_repository
 from tests.layer_app import create_app
 from tests.system import System, eventually
@@ -274,6 +275,6 @@ def test_a_failed_sync_is_found_by_its_request(system: System, tmp_path: Path) -
         assert line["error_type"] == "SyncFailedError"
         assert line["task_id"] == job["id"]
         assert len(line["fingerprint"]) == 16
-        metrics_text = httpx.get(f"{system.worker_metrics_url}/metrics").text
+        metrics_text = loopback.get(f"{system.worker_metrics_url}/metrics").text
     assert 'commandcenter_errors_total{endpoint="repositories.sync",error_type="SyncFailedError"' in metrics_text
     assert 'celery_task_failures_total{exception="SyncFailedError",task="repositories.sync"}' in metrics_text

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-import httpx
 import orjson
 import psycopg
 import pytest
 
+from ops.stack import loopback
 from tests.git import make_repository
 from tests.services import redis_server
 from tests.system import BACKEND, System, clean_environment, eventually, running_system
@@ -67,7 +67,7 @@ def test_it_is_counted(system: System, job_id: str) -> None:
         'celery_task_failures_total{exception="WorkerLostError",task="repositories.sync"} 1.0',
     ]
     url = f"{system.worker_metrics_url}/metrics"
-    eventually(lambda: all(each in httpx.get(url).text for each in wanted), what="the count of the lost run")
+    eventually(lambda: all(each in loopback.get(url).text for each in wanted), what="the count of the lost run")
 
 
 def commandcenter(system: System, *arguments: str) -> str:

@@ -12,6 +12,7 @@ from celery import Celery
 
 from app.broker import make_celery
 from app.correlation import bind, for_request
+from ops.stack import loopback
 from tests.system import System, eventually, running_system
 
 POOLS = ("prefork", "threads", "gevent", "solo")
@@ -68,7 +69,7 @@ class Pool:
 
 def metric_value(system: System, name: str, **labels: str) -> float:
     """Return a metric of the worker, summed over the series that have these labels."""
-    text = httpx.get(f"{system.worker_metrics_url}/metrics", timeout=10).text
+    text = loopback.get(f"{system.worker_metrics_url}/metrics", timeout_s=10).text
     total = 0.0
     for line in text.splitlines():
         match = re.fullmatch(rf"{name}\{{(.*)\}} (\S+)", line)
@@ -103,7 +104,7 @@ def wait_until_up(system: System) -> None:
         worker = system.processes["worker"]
         assert worker.poll() is None, system.log_path("worker").read_text()[-3000:]
         try:
-            return httpx.get(f"{system.worker_metrics_url}/metrics").status_code == 200
+            return loopback.get(f"{system.worker_metrics_url}/metrics").status_code == 200
         except httpx.TransportError:
             return False
 

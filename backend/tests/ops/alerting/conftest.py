@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from ops.alerting.change import Running
-from ops.stack import accounts, parts
+from ops.stack import accounts, loopback, parts
 from ops.stack.layout import Layout, checkout
 from ops.stack.ports import free_port
 from ops.stack.settings import Settings
@@ -53,6 +53,6 @@ def prometheus(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/-/ready").status_code == 200
+        return loopback.get(f"{url}/-/ready").status_code == 200
     except httpx.TransportError:
         return False

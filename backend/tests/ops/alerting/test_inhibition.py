@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-import httpx
 import pytest
 
+from ops.stack import loopback
 from ops.stack.settings import Settings
 from tests.alertmanager import running_alertmanager, send_alerts
 from tests.system import eventually
@@ -39,7 +39,7 @@ def _muted(url: str, targets: Sequence[Alert], source: Alert, stage: str) -> lis
     send_alerts(url, [{"labels": each} for each in sent])
 
     def all_processed() -> list[str] | None:
-        found = httpx.get(f"{url}/api/v2/alerts").json()
+        found = loopback.get(f"{url}/api/v2/alerts").json()
         if len(found) != len(sent) or any(each["status"]["state"] == "unprocessed" for each in found):
             return None
         return sorted(each["labels"]["alertname"] for each in found if each["status"]["inhibitedBy"]) or ["none"]

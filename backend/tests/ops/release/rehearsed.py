@@ -7,6 +7,7 @@ import psycopg
 
 from ops.release.journal import Journal
 from ops.release.place import Releases
+from ops.stack import loopback
 from tests.native_stack import NativeStack
 
 OLD_SCHEMA: Final = "d4dff12b63d6"
@@ -49,4 +50,4 @@ def release(stack: NativeStack, *arguments: str, expected: int = 0, **options: s
 
 
 def api(stack: NativeStack) -> httpx.Client:
-    return httpx.Client(base_url=f"http://127.0.0.1:{stack.ports['API_PORT']}/api/v1", trust_env=False)
+    return loopback.client(5, base_url=f"http://127.0.0.1:{stack.ports['API_PORT']}/api/v1")

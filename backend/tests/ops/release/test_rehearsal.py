@@ -12,12 +12,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import psycopg
 import pytest
 
 from ops.release.place import Releases
+from ops.stack import loopback
 from ops.stack.ports import free_port
 from tests.git import git
 from tests.native_stack import NativeStack
@@ -111,7 +111,7 @@ def test_an_apply_that_is_done_does_nothing(stack: NativeStack) -> None:
 def test_what_runs_is_the_release_and_not_the_checkout(stack: NativeStack, checkout: Path) -> None:
     """Also after the machine was started again."""
     commit = git(checkout, "rev-parse", "--short=12", "new")
-    text = httpx.get(f"http://127.0.0.1:{stack.ports['API_PORT']}/metrics", trust_env=False).text
+    text = loopback.get(f"http://127.0.0.1:{stack.ports['API_PORT']}/metrics").text
     assert re.search(rf'commandcenter_build_info{{commit="{commit}"', text)
     assert f"Release {commit} is deployed here" in stack.run("up").stdout
 
@@ -231,7 +231,7 @@ def test_from_old_to_new_and_back(stack: NativeStack, checkout: Path) -> None:
     release(stack, "rollback", "full", "--yes")
     assert schema(stack) == OLD_SCHEMA
     assert rows(stack) == before
-    text = httpx.get(f"http://127.0.0.1:{stack.ports['API_PORT']}/metrics", trust_env=False).text
+    text = loopback.get(f"http://127.0.0.1:{stack.ports['API_PORT']}/metrics").text
     assert f'commit="{git(checkout, "rev-parse", "--short=12", "old")}"' in text
 
 

@@ -4,12 +4,11 @@ import re
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
 import yaml
 
-from ops.stack import accounts, parts
+from ops.stack import accounts, loopback, parts
 from ops.stack.layout import Layout, checkout
 from ops.stack.settings import Settings
 from ops.stack.supervisor import Program
@@ -65,7 +64,7 @@ def test_each_version_is_asked_for_each_series_once(
 
 
 def _scrape(watched: MonitoredSystem) -> list[str]:
-    answer = httpx.get(f"{watched.urls['postgres-exporter']}/metrics", timeout=10)
+    answer = loopback.get(f"{watched.urls['postgres-exporter']}/metrics", timeout_s=10)
     assert answer.status_code == 200
     return [line for line in answer.text.splitlines() if line and not line.startswith("#")]
 

@@ -114,8 +114,9 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def system(
     tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], str], redis_url: str
 ) -> Iterator[System]:
-    """API, worker and beat as processes; shared by all tests that don't stop or reconfigure them."""
-    with running_system(tmp_path_factory.mktemp("system"), new_database(), redis_url) as running:
+    """API (two processes), worker and beat; shared by all tests that don't stop or reconfigure them."""
+    directory = tmp_path_factory.mktemp("system")
+    with running_system(directory, new_database(), redis_url, API_WORKERS="2") as running:
         yield running
 
 
@@ -124,7 +125,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, _postgres: PostgresServer)
     """A system of its own under real Prometheus, Alertmanager and exporters; for tests that break nothing."""
     with (
         redis_server(tmp_path_factory.mktemp("redis")) as redis,
-        monitored_system(tmp_path_factory.mktemp("watched"), _postgres, redis) as running,
+        monitored_system(tmp_path_factory.mktemp("watched"), _postgres, redis, API_WORKERS="2") as running,
     ):
         yield running
 

@@ -215,6 +215,8 @@ def running_system(
         "REDIS_URL": redis_url,
         "SECRET_KEY": SECRET_KEY,
         "API_PORT": str(api_port),
+        # Two are what runs by default; each takes seconds of the processor to start.
+        "API_WORKERS": "1",
         "WORKER_METRICS_PORT": str(worker_port),
         "ALLOW_LOCAL_REPOSITORIES": "true",
         "REPOSITORY_DIR": str(directory / "repositories"),

@@ -70,7 +70,6 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
                 "prometheus.yml": _all_live,
             },
             receivers={"webhook_url": f"{receiver.url}/people", "heartbeat_url": f"{receiver.url}/heartbeat"},
-            API_WORKERS="1",
             WORKER_CONCURRENCY="2",
             DB_POOL_SIZE="2",
             DB_POOL_OVERFLOW="0",

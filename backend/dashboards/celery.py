@@ -14,7 +14,7 @@ from app.utils.metrics import (
 )
 from dashboards.frame import choice, frame, runbook
 from dashboards.names import POINT, SHOWN, buckets, counter, gauge
-from dashboards.panels import graph, heat_map, number, rows, stacked, up_over_time
+from dashboards.panels import NO_FAILURE, graph, heat_map, number, rows, stacked, up_over_time
 from dashboards.recording import QUEUE_WAIT, TASKS, quantile
 from dashboards.style import CANARY_S, OLDEST_TASK_S, QUEUE_DEPTH, TASK_FAILURES, Unit, red_below, rising
 
@@ -154,7 +154,9 @@ def build() -> Dashboard:
                     f"sum by (task, exception) (increase({counter(CELERY_FAILURES)}{{{_TASK}}}[{SHOWN}])) > 0",
                     "failures",
                 ),
-            ).links([runbook("CeleryHighFailureRate")]),
+            )
+            .no_value(NO_FAILURE)
+            .links([runbook("CeleryHighFailureRate")]),
         ],
         [
             choice("queue", "Queue", f"label_values({gauge(CELERY_QUEUE_DEPTH)}, queue)"),

@@ -141,7 +141,7 @@ def build() -> Dashboard:
                 Unit.RATIO,
                 (f"{_DEAD} / ({_DEAD} + {_LIVE} > 1000)", "{{relname}}"),
                 thresholds=rising(DEAD_TUPLES),
-            ),
+            ).no_value("no table of more than a thousand rows"),
             graph(
                 "Sequential and index scans",
                 "A large table that is read in sequence lacks an index.",

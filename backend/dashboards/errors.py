@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from app.utils.metrics import CELERY_FAILURES, ERRORS, FAILURES, HTTP_REQUESTS
 from dashboards.frame import frame, logs_source, runbook, text_box
 from dashboards.names import POINT, SHOWN, TRAFFIC, counter, error_ratio, requests
-from dashboards.panels import NO_TRAFFIC, graph, log_lines, number, rows, stacked
+from dashboards.panels import NO_ERROR, NO_FAILURE, NO_TRAFFIC, graph, log_lines, number, rows, stacked
 from dashboards.recording import ERROR_RATIO_1H, ERROR_RATIO_5M
 from dashboards.style import BURN_RATE, ERROR_RATIO, OBJECTIVE, Unit, red_from, rising
 
@@ -64,14 +64,16 @@ def build() -> Dashboard:
                 (f"{ERROR_RATIO_5M.name} / {1 - OBJECTIVE:g}", "5 minutes"),
                 (f"{ERROR_RATIO_1H.name} / {1 - OBJECTIVE:g}", "1 hour"),
                 thresholds=rising(BURN_RATE),
-            ).links([runbook("HighErrorRate"), runbook("HighErrorRateFast")]),
+            )
+            .no_value(NO_TRAFFIC)
+            .links([runbook("HighErrorRate"), runbook("HighErrorRateFast")]),
             stacked(
                 graph(
                     "Errors by status",
                     "Failed requests and tasks; a failed task counts as 500. 4xx are clients' mistakes.",
                     Unit.OPERATIONS,
                     (f"sum by (status_code) (rate({counter(ERRORS)}[{POINT}]))", "{{status_code}}"),
-                )
+                ).no_value(NO_ERROR)
             ),
             rows(
                 "Errors by type, top 10",
@@ -79,40 +81,44 @@ def build() -> Dashboard:
                 Unit.COUNT,
                 ["error_type"],
                 _most("error_type"),
-            ),
+            ).no_value(NO_ERROR),
             rows(
                 "Errors by endpoint, top 10",
                 "Route templates and task names in the time shown.",
                 Unit.COUNT,
                 ["endpoint"],
                 _most("endpoint"),
-            ),
+            ).no_value(NO_ERROR),
             rows(
                 "Endpoint, type and status",
                 "Every kind of error in the time shown. Look for its type among the logs below.",
                 Unit.COUNT,
                 ["endpoint", "error_type", "status_code"],
                 (f"sum by (endpoint, error_type, status_code) (increase({counter(ERRORS)}[{SHOWN}])) > 0", "errors"),
-            ),
+            ).no_value(NO_ERROR),
             graph(
                 "5xx ratio by handler",
                 "Of each route's requests. One line up: that route. All lines up: something they share.",
                 Unit.RATIO,
                 (f"{requests(POINT, '5..', by='handler')} / {requests(POINT, by='handler')} > 0", "{{handler}}"),
                 thresholds=rising(ERROR_RATIO),
-            ).links([runbook("HighErrorRate")]),
+            )
+            .no_value(NO_ERROR)
+            .links([runbook("HighErrorRate")]),
             graph(
                 "Celery exceptions",
                 "Failed runs of tasks by exception.",
                 Unit.OPERATIONS,
                 (f"sum by (task, exception) (rate({counter(CELERY_FAILURES)}[{POINT}]))", "{{task}} {{exception}}"),
-            ).links([runbook("CeleryHighFailureRate")]),
+            )
+            .no_value(NO_FAILURE)
+            .links([runbook("CeleryHighFailureRate")]),
             graph(
                 "Server errors by endpoint",
                 "Only what is our fault: 5xx and failed tasks.",
                 Unit.OPERATIONS,
                 (f"sum by (endpoint) (rate({_SERVER_ERRORS}[{POINT}]))", "{{endpoint}}"),
-            ),
+            ).no_value(NO_ERROR),
             graph(
                 "Rollbacks and deadlocks",
                 "By PostgreSQL's count.",
@@ -125,7 +131,7 @@ def build() -> Dashboard:
                 "Observability that fails lets the request pass, and counts that here. Anything but 0 is a bug.",
                 Unit.OPERATIONS,
                 (f"sum by (hook) (rate({counter(FAILURES)}[{POINT}]))", "{{hook}}"),
-            ),
+            ).no_value("none failed"),
             log_lines(
                 "Recent errors in the logs",
                 "Lines of level error and above. Each has its request_id: copy it into the box above.",

@@ -6,7 +6,7 @@ from app.utils.metrics import HTTP_DURATION, HTTP_IN_PROGRESS, LOG_LINES_DROPPED
 from dashboards import parts
 from dashboards.frame import frame, runbook
 from dashboards.names import POINT, TRAFFIC, buckets, counter, error_ratio, gauge, requests, slow_ratio
-from dashboards.panels import graph, heat_map, rows, stacked
+from dashboards.panels import NO_TRAFFIC, graph, heat_map, rows, stacked
 from dashboards.recording import LATENCY, LATENCY_OF_ALL, OVERHEADS, quantile
 from dashboards.style import ERROR_RATIO, LATENCY_S, SLOW_SHARE, USE, Unit, rising
 
@@ -24,19 +24,23 @@ def build() -> Dashboard:
                 Unit.SECONDS,
                 *[(quantile(q, LATENCY_OF_ALL), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
                 thresholds=rising(LATENCY_S),
-            ).links([runbook("SlowAPIResponses")]),
+            )
+            .no_value(NO_TRAFFIC)
+            .links([runbook("SlowAPIResponses")]),
             heat_map(
                 "Latency, spread",
                 "Two bands are two kinds of requests; a p95 between them is neither.",
                 f"sum by (le) (increase({buckets(HTTP_DURATION)}{{{TRAFFIC}}}[{POINT}]))",
-            ),
+            ).no_value(NO_TRAFFIC),
             graph(
                 "Share over 1 s",
                 "Requests slower than a second. Over 5 %: p95 is over a second.",
                 Unit.RATIO,
                 (slow_ratio(), "over 1 s"),
                 thresholds=rising(SLOW_SHARE),
-            ).links([runbook("SlowAPIResponses")]),
+            )
+            .no_value(NO_TRAFFIC)
+            .links([runbook("SlowAPIResponses")]),
             rows(
                 "Slowest handlers",
                 "p95 of each route over the last five minutes.",
@@ -44,14 +48,14 @@ def build() -> Dashboard:
                 ["handler"],
                 (f"topk(10, {quantile(0.95, LATENCY, by='handler')})", "p95"),
                 thresholds=rising(LATENCY_S),
-            ),
+            ).no_value(NO_TRAFFIC),
             stacked(
                 graph(
                     "Traffic by handler",
                     "Requests a second; what matches no route is `unmatched`.",
                     Unit.REQUESTS,
                     (requests(by="handler"), "{{handler}}"),
-                )
+                ).no_value(NO_TRAFFIC)
             ),
             graph(
                 "Error ratios",
@@ -60,7 +64,9 @@ def build() -> Dashboard:
                 (error_ratio(), "5xx"),
                 (f"({requests(POINT, '4..')} or vector(0)) / ({requests(POINT)} > 0)", "4xx"),
                 thresholds=rising(ERROR_RATIO),
-            ).links([runbook("HighErrorRate")]),
+            )
+            .no_value(NO_TRAFFIC)
+            .links([runbook("HighErrorRate")]),
             graph(
                 "In flight",
                 "Requests that are being answered. It grows when answers take longer than requests take to come.",

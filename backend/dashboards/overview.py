@@ -32,7 +32,7 @@ def build() -> Dashboard:
                     "Requests a second; probes and scrapes left out. A gap: no target was scraped.",
                     Unit.REQUESTS,
                     (_STATUS_CLASS, "{{class}}"),
-                )
+                ).no_value(NO_TRAFFIC)
             ),
             graph(
                 "Latency",
@@ -40,14 +40,14 @@ def build() -> Dashboard:
                 Unit.SECONDS,
                 *[(quantile(q, LATENCY_OF_ALL), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)],
                 thresholds=rising(LATENCY_S),
-            ),
+            ).no_value(NO_TRAFFIC),
             rows(
                 "Alerts that fire",
                 "By Prometheus's word. Stage shadow: recorded only, nobody is called.",
                 Unit.COUNT,
                 ["alertname", "severity", "service"],
                 (f"sum by (alertname, severity, service) (ALERTS{{{REAL_ALERTS}}})", "instances"),
-            ),
+            ).no_value("no alert fires"),
             up_over_time(
                 "Scrape health",
                 "Which targets Prometheus reaches. One that is down tells nothing: its panels are empty, not well.",
@@ -89,14 +89,18 @@ def build() -> Dashboard:
                     f"sum by (operation, status) (rate({counter(REPOSITORY_OPERATIONS)}[{POINT}]))",
                     "{{operation}} {{status}}",
                 ),
-            ).span(12),
+            )
+            .no_value("nothing was done")
+            .span(12),
             rows(
                 "Alerts the backend was told of",
                 "Copies that Alertmanager sent in the time shown. None, while alerts fire: the way there is broken.",
                 Unit.COUNT,
                 ["alertname", "severity", "status"],
                 (f"sum by (alertname, severity, status) (increase({counter(ALERTS_RECEIVED)}[{SHOWN}]))", "received"),
-            ).span(12),
+            )
+            .no_value("none")
+            .span(12),
         ],
     )
 

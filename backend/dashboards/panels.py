@@ -43,6 +43,8 @@ LOGS: Final = DataSourceRef(type_val="loki", uid="${loki_datasource}")
 _STAT: Final = (4, 4)
 _GRAPH: Final = (12, 8)
 NO_TRAFFIC: Final = "no traffic"
+NO_ERROR: Final = "no error"
+NO_FAILURE: Final = "no task failed"
 _MOST_LOG_LINES: Final = 500
 _DOWN: Final = model.ValueMap(
     options={

@@ -66,7 +66,7 @@ def at_work(
     Args:
         console: where progress is shown.
         doing: the command, for others who want the lock.
-        release: ID; the one that was written to last, unless given.
+        release: ID; the one that was begun last, unless given.
         begin: make a new release where there is none.
         commit: what the release must bring; where the latest one brings another, a new one is made.
 

@@ -23,9 +23,14 @@ ReleaseOption = Annotated[
     str | None,
     typer.Option("--release", help="ID; the one at stake unless given: see `release status`.", show_default=False),
 ]
+NewReleaseOption = Annotated[
+    str | None,
+    typer.Option("--release", help="ID; the one begun last unless given, or a new one.", show_default=False),
+]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would be done.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For a script to read.")]
 
+KEPT_ROOM: Final = "what `apply` kept for this case is free now. Make room soon."
 _UNJUDGED: Final = "apply without baseline"
 _QUICK: Final = "quick"
 _FULL: Final = "full"
@@ -40,7 +45,7 @@ def _console(*, as_json: bool) -> Console:
 def apply(
     ref: Annotated[str, typer.Argument(help="Commit, branch or tag.")] = "HEAD",
     *,
-    release: ReleaseOption = None,
+    release: NewReleaseOption = None,
     without_baseline: Annotated[
         str | None,
         typer.Option(metavar="REASON", help="Go without one: errors can't be judged then.", show_default=False),
@@ -111,12 +116,10 @@ def rollback(
         with in_plain_words("The way back"):
             places = choose_target(console).releases
             if places.free_reserve():
-                console.print(
-                    "[yellow]The disk is full[/]: what `apply` kept for this case is free now. Make room soon."
-                )
+                console.print(f"[yellow]The disk is full[/]: {KEPT_ROOM}", soft_wrap=True)
             release = release or places.at_stake()
             with at_work(console, f"rollback {kind}", release, begin=kind == _QUICK) as work:
-                took_s = roll_back(work, kind, to, accept_rows)
+                took_s = _rolled_back(work, kind, to, accept_rows)
     except StackError as error:
         if error.exit_code != LOCKED:
             error.exit_code = ROLLBACK_FAILED
@@ -125,6 +128,15 @@ def rollback(
         typer.echo(json.dumps({"kind": kind, "took_s": took_s}, indent=2))
     following = "docker compose ps" if work.target.name == "compose" else "commandcenter status"
     console.print(f"\n[green]Rolled back[/] ({kind}, {took_s:.1f} s). Next: {following}")
+
+
+def _rolled_back(work: Work, kind: str, to: str | None, accept_rows: str | None) -> float:
+    """Take it back; what another operator keeps from being done once it was begun is a failure, too, not a wait."""
+    try:
+        return roll_back(work, kind, to, accept_rows)
+    except StackError as error:
+        error.exit_code = ROLLBACK_FAILED
+        raise
 
 
 def roll_back(work: Work, kind: str, to: str | None = None, accept_rows: str | None = None) -> float:

@@ -19,7 +19,7 @@ from ops.release import baseline as before
 from ops.release import findings, history, report
 from ops.release import signoff as signing
 from ops.release.at_work import Work, at_work, choose_target
-from ops.release.changes import JsonOption, ReleaseOption, roll_back
+from ops.release.changes import KEPT_ROOM, JsonOption, NewReleaseOption, ReleaseOption, roll_back
 from ops.release.exits import FAILED, OK
 from ops.release.gates import GATES, Ground, Result, evaluate
 from ops.release.loading import Loads, load
@@ -38,7 +38,7 @@ _COLORS: Final = {"passed": "green", "waiting": "blue", "inconclusive": "yellow"
 @plainly
 def baseline(
     *,
-    release: ReleaseOption = None,
+    release: NewReleaseOption = None,
     days: Annotated[int, typer.Option(min=1, max=31, help="How far back; a week has every hour of the week.")] = (
         before.DAYS
     ),
@@ -124,6 +124,9 @@ def watch(
         try:
             look = _look(console, release)
         except StackError as error:
+            if choose_target(console).releases.free_reserve():
+                console.print(f"[yellow]The disk is full[/]: {KEPT_ROOM}", soft_wrap=True)
+                continue
             if once or error.exit_code != LOCKED:
                 raise
             console.print(f"[yellow]?[/] {escape(error.problem)} Looking again later.", soft_wrap=True)
@@ -171,7 +174,7 @@ def _tell(console: Console, look: Look, *, as_json: bool) -> None:
             f"  {escape(made.name)}: {escape(made.judged.of.verdict)} [dim](as of {made.at:%d %b %H:%M} UTC)[/]"
         )
     color = _COLORS.get(look.outcome, "red")
-    following = f" [dim]Next checkpoint: {look.next_at:%d %b %H:%M} UTC.[/]" if look.next_at else ""
+    following = f" [dim]Next due: {look.next_at:%d %b %H:%M} UTC.[/]" if look.next_at else ""
     console.print(f"[{color}]{look.outcome}[/]: {escape(look.why)}{following}", soft_wrap=True)
     if as_json:
         _print(

@@ -3,10 +3,13 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+import orjson
 
 from ops.release.journal import FILE, Journal
 from ops.stack.errors import StackError
@@ -57,9 +60,12 @@ class Releases:
         return True
 
     def ids(self) -> list[str]:
-        """Return the IDs of releases that have a journal, the one written to last at the end."""
-        found = sorted(self.folder.glob(f"*/{FILE}"), key=lambda path: (path.stat().st_mtime_ns, path))
-        return [path.parent.name for path in found]
+        """Return the IDs of releases that have a journal, the one begun last at the end.
+
+        Begun, not written to: whoever looks at the release in service writes into its journal while another is made.
+        """
+        found = {path.parent.name: _begun_at(path) for path in self.folder.glob(f"*/{FILE}")}
+        return sorted(found, key=lambda release: (found[release], release))
 
     def of(self, release: str) -> Path:
         """Return the folder of a release, whether it is there or not."""
@@ -72,7 +78,7 @@ class Releases:
         secrets: Iterable[str] = (),
         before_append: Callable[[], None] = lambda: None,
     ) -> Journal:
-        """Open a release's journal; without an ID, that of the release that was written to last.
+        """Open a release's journal; without an ID, that of the release that was begun last.
 
         Raises:
             StackError: there is no release yet; that isn't an ID; the journal can't be trusted.
@@ -101,8 +107,15 @@ class Releases:
         return max(touched, key=lambda release: touched[release]) if touched else None
 
     def journals(self) -> list[Journal]:
-        """Open the journals of all releases, the one written to last at the end."""
+        """Open the journals of all releases, the one begun last at the end."""
         return [self.journal(release) for release in self.ids()]
+
+
+def _begun_at(path: Path) -> str:
+    """Return when a journal's first line was written, as it says so itself; nothing where it can't be read."""
+    with suppress(OSError, ValueError, KeyError, TypeError), path.open("rb") as file:
+        return str(orjson.loads(file.readline())["at"])
+    return ""
 
 
 def new_id(commit: str, now: datetime | None = None) -> str:

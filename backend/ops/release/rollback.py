@@ -75,7 +75,7 @@ def full(
             runner.run(_downgrading(target, journal, goal))
         counted = journal.state().steps[COUNT].entry.evidence["rows"]
         runner.run(_comparing(target, journal, counted, accepted))
-    runner.run(_starting(target, before["running"]))
+        runner.run(_starting(target, before["running"]))
     for step in TAKEN_BACK:
         journal.append("undo", step, evidence={"by": "rollback full"})
     return _timed(journal, FULL, started)
@@ -101,12 +101,12 @@ def _refuse_another(target: Target, journal: Journal, older: Mapping[str, Any]) 
 
 @contextmanager
 def _told_as_halted() -> Iterator[None]:
-    """Say with each failure that the service is away, and how it comes back."""
+    """Say with each failure that the service was stopped, and how it comes back."""
     try:
         yield
     except StackError as error:
         raise StackError(
-            f"API, worker and beat are stopped. {error.problem}",
+            f"API, worker and beat were stopped. {error.problem}",
             f"{error.way_out} Then run the same again. Or stay: `commandcenter release apply --yes` starts it again.",
             error.exit_code,
         ) from error

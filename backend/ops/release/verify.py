@@ -35,6 +35,8 @@ _SCRAPE_PATIENCE_S: Final = 40.0
 _POLL_S: Final = 0.25
 _CLOCK_SLACK: Final = timedelta(minutes=1)
 _MANY_NAMES: Final = 6
+# Answers from here on are problem+json, and bear the ID too.
+_FIRST_ERROR: Final = 400
 
 _T = TypeVar("_T")
 
@@ -98,8 +100,8 @@ def _ids(ground: Ground) -> Iterator[Finding]:
     for status, path, headers in asked:
         wanted = f"verify-{uuid4().hex}"
         answer = ground.api.call("GET", path, headers={"X-Request-ID": wanted, **headers})
-        in_body = answer.body.get("request_id") if isinstance(answer.body, dict) and status >= 400 else None  # noqa: PLR2004
-        is_one = len(answer.request_ids) == 1 and in_body in {None, answer.request_id}
+        in_body = answer.body.get("request_id") if isinstance(answer.body, dict) else None
+        is_one = len(answer.request_ids) == 1 and (status < _FIRST_ERROR or in_body == answer.request_id)
         yield judged(
             f"X-Request-ID on {status}",
             well=answer.status == status and is_one,

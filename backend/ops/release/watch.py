@@ -200,7 +200,9 @@ class Watch:
         if sick:
             return self._roll_back(f"health failed {FAILURES} of {PROBES} times: {sick}")
         if self._baseline is None:
-            return Look("inconclusive", "no baseline was kept: errors can't be judged, only its health is watched")
+            ends_at = self.since + CHECKPOINTS[-1]
+            why = "no baseline was kept: errors can't be judged, only its health is watched"
+            return Look("inconclusive", why, next_at=ends_at if now < ends_at else None)
         made: list[Checkpoint] = []
         for after in self._missing():
             if self.since + after + _SETTLE > now:

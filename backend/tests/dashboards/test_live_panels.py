@@ -48,6 +48,17 @@ def test_every_panel_shows_a_number(lived: MonitoredSystem, summary: list[str]) 
     )
 
 
+def test_what_may_be_empty_says_why() -> None:
+    """`release verify` takes an empty panel for an unanswered question, unless the panel itself answers it."""
+    silent = {
+        f"{each.uid}: {panel['title']}"
+        for each in dashboards()
+        for panel in each.panels
+        if not panel.get("fieldConfig", {}).get("defaults", {}).get("noValue")
+    }
+    assert {name for name in MAY_BE_EMPTY if ": annotation " not in name} & silent == set()
+
+
 def test_variables_offer_values(lived: MonitoredSystem) -> None:
     """A list to choose from that is empty chooses nothing."""
     for each in dashboards():

@@ -97,7 +97,7 @@ def test_a_way_back_that_stopped_halfway_is_none(system, journal):
         raise StackError("the migration can't be taken back", "see its log")
 
     system.on_downgrade = fail
-    with pytest.raises(StackError, match="API, worker and beat are stopped") as told:
+    with pytest.raises(StackError, match="API, worker and beat were stopped") as told:
         go_back(system, journal)
     assert "commandcenter release apply --yes" in told.value.way_out
     assert taken_back(journal) == "rollback-schema: failed"

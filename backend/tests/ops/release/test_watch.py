@@ -208,8 +208,9 @@ def test_without_a_baseline_its_health_is_watched_all_the_same(tmp_path, fine):
     service = Service(tmp_path, fine)
     service.has_baseline = False
     look = service.look(at(30))
-    assert (look.exit_code, look.made) == (4, ())
+    assert (look.exit_code, look.made, look.is_over) == (4, (), False)
     assert "no baseline" in look.why
+    assert service.look(at(49)).is_over
     service.health = lambda: "down"
     assert service.look(at(31)).exit_code == 5
 

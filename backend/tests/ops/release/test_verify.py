@@ -1,0 +1,48 @@
+"""What `verify` makes of answers; on a real system it is run by test_rehearsal.py."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from ops.demo.api import Answer
+from ops.release import verify
+
+
+@dataclass
+class Service:
+    """Answers as it should, but for what is `left_out` or `added`."""
+
+    left_out: str = ""
+    added: tuple[str, ...] = ()
+
+    def call(self, method: str, path: str, *, headers: Mapping[str, str]) -> Answer:
+        """Answer with the ID that was asked with."""
+        status = {"/repositories": 200, "/health/failure": 500}.get(path, 404)
+        wanted = headers["X-Request-ID"]
+        body: dict[str, Any] = {"items": []} if status == 200 else {"status": status, "request_id": wanted}
+        body.pop(self.left_out, None)
+        ids = () if self.left_out == "header" else (wanted, *self.added)
+        return Answer(method, path, status, ids[0] if ids else "", 1.0, body, ids)
+
+
+def verdicts(service: Service) -> list[str]:
+    """Return what is said of the IDs on 200, 404 and 500."""
+    ground = verify.Ground(None, service, None, "a secret key of the service")  # type: ignore[arg-type] # not asked
+    return [finding.verdict for finding in verify._ids(ground)]
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        (Service(), ["ok", "ok", "ok"]),
+        (Service(left_out="request_id"), ["ok", "failed", "failed"]),
+        (Service(left_out="header"), ["failed", "failed", "failed"]),
+        (Service(added=("another",)), ["failed", "failed", "failed"]),
+    ],
+    ids=["as it should be", "none in the body", "no header", "two headers"],
+)
+def test_the_id_is_wanted_in_the_header_once_and_in_the_body_of_errors(service: Service, expected: list[str]) -> None:
+    """A user reports what the page shows: that is the body's."""
+    assert verdicts(service) == expected

@@ -92,7 +92,8 @@ def test_a_journal_that_cannot_be_read_is_told_and_no_crash(tmp_path: Path) -> N
         places.journals()
 
 
-def test_another_operator_keeps_a_way_back_from_beginning(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("target")
+def test_another_operator_keeps_a_way_back_from_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 7: nothing was touched."""
     monkeypatch.setattr(changes, "at_work", refuse)
     assert CliRunner().invoke(cli, ["release", "rollback", "quick", "--yes"]).exit_code == exits.LOCKED

@@ -162,6 +162,12 @@ def test_status_shows_the_steps(stack: NativeStack) -> None:
     assert "restore-test" in release(stack, "status")
 
 
+def test_a_release_nobody_used_yet_is_neither_passed_nor_signed_off(stack: NativeStack) -> None:
+    """Exit code 4: nothing to hold it against. And what nobody could judge is not signed."""
+    assert "only its health is watched" in release(stack, "watch", "--once", expected=4)
+    assert "baseline" in release(stack, "signoff", expected=1)
+
+
 def test_verify_says_what_is_wrong(stack: NativeStack) -> None:
     """An exporter that is down, and a Prometheus: each has its line, and the rest is still asked."""
     status = stack.status()
@@ -197,7 +203,11 @@ def test_older_code_is_kept_from_a_newer_schema(stack: NativeStack) -> None:
 
 
 def test_quick_rollback_switches_the_layer_off(stack: NativeStack) -> None:
+    """Also where it was killed before and after its first line."""
     before = rows(stack)
+    for at in (1, 2):
+        killed = stack.run("release", "rollback", "quick", "--yes", launcher=KILLED, TEST_KILL_AT=str(at))
+        assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     printed = release(stack, "rollback", "quick", "--yes")
     assert float(re.findall(r"quick, ([\d.]+) s", printed)[0]) < 30
     with api(stack) as client:

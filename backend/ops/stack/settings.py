@@ -1,7 +1,7 @@
 """Settings of a stack: real environment, then `.env`, then the made secrets, then the defaults of `.env.example`."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,13 @@ from ops.stack.layout import Layout
 
 # The native stack brings its own; a DATABASE_URL left over in a shell must not lead migrations into another database.
 BROUGHT: Final = ("DATABASE_URL", "REDIS_URL", "PROMETHEUS_MULTIPROC_DIR")
+# Each may lie in a file that NAME_FILE names, whether one is made here or not.
+_SECRETS: Final = (
+    *secret_store.GENERATED,
+    *("SECRET_KEY_FALLBACKS", "API_TOKEN", "METRICS_TOKEN", "GRAFANA_ADMIN_PASSWORD"),
+)
+# Having none is what most have.
+_MAY_BE_EMPTY: Final = "SECRET_KEY_FALLBACKS"
 _SLOW_LOG_DEFAULT_MS: Final = "0"
 _HIGHEST_PORT: Final = 65535
 
@@ -37,7 +44,7 @@ class Settings:
         chosen |= real
         production = chosen.get("ENVIRONMENT", defaults.get("ENVIRONMENT")) == "production"
         made = secret_store.load_or_make(layout.data / "secrets.env", production=production)
-        chosen |= _from_files(chosen, made)
+        chosen |= _from_files(chosen)
         if not production:
             defaults |= {"ALLOW_LOCAL_REPOSITORIES": "true"}
         defaults |= {
@@ -48,7 +55,7 @@ class Settings:
         values = defaults | made | {name: value for name, value in chosen.items() if name in known}
         deployed = deployment.load(layout)
         values |= deployed.switches
-        ignored = tuple(name for name in BROUGHT if name in chosen)
+        ignored = tuple(each for name in BROUGHT for each in (name, f"{name}_FILE") if each in chosen)
         return cls(layout, {name: value for name, value in values.items() if name not in BROUGHT}, ignored, deployed)
 
     def __getitem__(self, name: str) -> str:
@@ -113,14 +120,14 @@ class Settings:
         }
 
 
-def _from_files(chosen: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
-    """Return the secrets that NAME_FILE leads to.
+def _from_files(chosen: Mapping[str, str]) -> dict[str, str]:
+    """Return the secrets that NAME_FILE leads to. One that was dropped would leave a door open in silence.
 
     Raises:
         StackError: one is given twice, or its file can't be read.
     """
     found: dict[str, str] = {}
-    for name in secrets:
+    for name in _SECRETS:
         path = chosen.get(f"{name}_FILE")
         if path is None:
             continue
@@ -130,7 +137,7 @@ def _from_files(chosen: Mapping[str, str], secrets: Iterable[str]) -> dict[str, 
             found[name] = Path(path).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise StackError(f"{name}_FILE can't be read: {error}", f"Is {path} there, and yours to read?") from error
-        if not found[name]:
+        if not found[name] and name != _MAY_BE_EMPTY:
             raise StackError(f"{name}_FILE leads to an empty file.", f"Write the secret into {path}.")
     return found
 

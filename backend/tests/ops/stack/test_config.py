@@ -1,5 +1,6 @@
 """What the stack writes: secrets, settings, and configurations for programs that aren't ours."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,6 +18,12 @@ from ops.stack.settings import Settings
 from ops.stack.supervisor import Program, render
 
 ALL = ("postgres", "redis", "api", "worker", "beat", "postgres-exporter", "node-exporter", "prometheus", "alertmanager")
+# Those that `.env.example` offers, but for the two addresses that this stack brings itself.
+SECRETS = re.findall(
+    r"^(?!DATABASE_URL|REDIS_URL)([A-Z_]+)=",
+    (layouts.checkout() / ".env.example").read_text().partition("# --- Secrets")[2].partition("# ---")[0],
+    re.MULTILINE,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +95,36 @@ def test_a_secret_comes_from_the_file_that_is_named(layout: Layout, tmp_path: Pa
         _settings(layout, SECRET_KEY_FILE=str(file))
 
 
+@pytest.mark.parametrize("name", SECRETS)
+def test_every_secret_may_come_from_a_file(layout: Layout, tmp_path: Path, name: str) -> None:
+    """API_TOKEN_FILE that is dropped is an API without a guard, and nobody is told."""
+    file = tmp_path / "secret"
+    file.write_text("of a file of its own, longer than 32 characters\n")
+    assert _settings(layout, **{f"{name}_FILE": str(file)})[name] == "of a file of its own, longer than 32 characters"
+
+
+def test_no_former_key_is_no_mistake(layout: Layout, tmp_path: Path) -> None:
+    """The file is there from the first day on, and empty again after each change of keys. Not so a token's."""
+    file = tmp_path / "secret"
+    file.write_text("\n")
+    assert not _settings(layout, SECRET_KEY_FALLBACKS_FILE=str(file)).get("SECRET_KEY_FALLBACKS")
+    with pytest.raises(StackError, match="API_TOKEN_FILE leads to an empty file"):
+        _settings(layout, API_TOKEN_FILE=str(file))
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+def test_a_copy_of_the_example_changes_nothing(layout: Layout, tmp_path: Path, environment: str) -> None:
+    """`.env.example` is to be copied: `make up` must not work another way for that."""
+    root = tmp_path / "checkout"
+    root.mkdir()
+    shutil.copy(layout.root / ".env.example", root)
+    copied = Layout(root, layout.data)
+    without = _settings(copied, ENVIRONMENT=environment)
+    shutil.copy(root / ".env.example", root / ".env")
+    assert dict(_settings(copied, ENVIRONMENT=environment).values) == dict(without.values)
+    assert not _settings(copied).ignored
+
+
 def test_a_number_that_is_none_is_said(layout: Layout) -> None:
     assert _settings(layout, POSTGRES_LOG_MIN_DURATION_MS="-1").integer("POSTGRES_LOG_MIN_DURATION_MS") == -1
     with pytest.raises(StackError, match="POSTGRES_LOG_MIN_DURATION_MS is 'abc'"):
@@ -116,6 +153,8 @@ def test_a_database_url_left_in_the_shell_is_not_used(layout: Layout) -> None:
     settings = _settings(layout, DATABASE_URL="postgresql://me@elsewhere/precious", REDIS_URL="redis://elsewhere")
     assert settings.ignored == ("DATABASE_URL", "REDIS_URL")
     assert "elsewhere" not in settings.for_app()["DATABASE_URL"] + settings.for_app()["REDIS_URL"]
+    # Said too where it stands in a file.
+    assert _settings(layout, REDIS_URL_FILE="/run/secrets/redis_url").ignored == ("REDIS_URL_FILE",)
 
 
 def test_services_do_not_learn_the_superusers_password(layout: Layout) -> None:

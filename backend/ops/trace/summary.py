@@ -105,7 +105,7 @@ def not_found(trace: Trace) -> Iterator[str]:
     yield f"No line about {trace.id} in {say.one_line(searched.folder)}."
     if not searched.files:
         yield "There is no log file. Start the stack (`make up`), or name the folder with --logs."
-        yield "Where it runs in containers, the logs are in Loki: dashboard error-tracking, $request_id."
+        yield "Does it run in containers? Then ask their engine: --target compose. Older lines are in Loki alone."
         return
     if searched.since is not None:
         yield f"Looked at lines since {say.moment(searched.since)} only; leave --since out to look further back."

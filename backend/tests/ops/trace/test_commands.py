@@ -64,6 +64,8 @@ def test_no_logs_at_all_says_how_to_get_some(tmp_path):
         result = run(*command, "--logs", tmp_path)
         assert result.exit_code == 1
         assert "make up" in result.stderr
+    # In containers nobody finds a folder to name.
+    assert "--target compose" in run("trace", "r", "--logs", tmp_path).stderr
 
 
 @pytest.mark.parametrize("since", ["yesterday", "5x", "-1h", "", "9999999w"])

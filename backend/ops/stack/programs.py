@@ -12,8 +12,13 @@ _FURTHER_FOLDERS: Final = ("/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/us
 
 
 def find(*names: str) -> Path | None:
-    """Return the first of these programs that is installed."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), *_FURTHER_FOLDERS])
+    """Return the first of these programs that is installed on this machine; our own environment is none of it.
+
+    Where that one stands first in PATH, its Redis would take over another's files, and is too old to read them.
+    """
+    own = Path(sys.executable).parent
+    folders = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if Path(folder) != own]
+    path = os.pathsep.join([*folders, *_FURTHER_FOLDERS])
     for name in names:
         found = shutil.which(name, path=path)
         if found:

@@ -92,7 +92,7 @@ def errors(
         _complain(
             [
                 f"There is no log file in {say.one_line(str(archive.folder))}.",
-                "Start the stack (`make up`), or name the folder with --logs.",
+                "Start the stack (`make up`), name the folder with --logs, or ask containers with --target compose.",
             ]
         )
     else:

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from ops.stack import secret_store
@@ -35,11 +36,20 @@ def trail_token(secret: str, expires_at: int) -> str:
     return f"{expires_at}.{hmac.new(key, str(expires_at).encode(), hashlib.sha256).hexdigest()}"
 
 
+def _read(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StackError(f"SECRET_KEY_FILE can't be read: {error}", f"Is {path} there, and yours to read?") from error
+
+
 def find_service() -> Service:
     """Return the service that this checkout is about.
 
     Raises:
-        StackError: nobody knows its SECRET_KEY. None is made: nobody would take what is signed with it.
+        StackError: nobody knows its SECRET_KEY, or its file can't be read. None is made: nobody would take what is signed with it.
     """
     layout = Layout.from_environment()
     if layout.exists():
@@ -51,10 +61,10 @@ def find_service() -> Service:
         values |= secret_store.parse(file.read_text()) if file.exists() else {}
         values |= {name: value for name, value in os.environ.items() if value}
         host = values["API_HOST"]
-    secret = values.get("SECRET_KEY", "")
+    secret = values.get("SECRET_KEY", "") or _read(values.get("SECRET_KEY_FILE", ""))
     if not secret:
         raise StackError(
             "There is no SECRET_KEY to sign with.",
-            "Set it to the service's own in the environment, or start the stack (`make up`).",
+            "Set it, or SECRET_KEY_FILE, to the service's own in the environment, or start the stack (`make up`).",
         )
     return Service(f"http://{host}:{values['API_PORT']}", secret, bool(values.get("API_TOKEN")))

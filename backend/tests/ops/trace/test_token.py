@@ -64,6 +64,19 @@ def test_without_a_secret_it_says_where_to_get_one(checkout: Path) -> None:
     assert sorted(path.name for path in checkout.iterdir()) == [".env.example"]
 
 
+def test_the_secret_may_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does in production; one that can't be read is said, and none is made."""
+    file = tmp_path / "secret_key"
+    file.write_text(f"{SECRET}\n")
+    monkeypatch.setenv("SECRET_KEY_FILE", str(file))
+    token = str(orjson.loads(run("--json").stdout)["token"])
+    assert token == trail_token(SECRET, int(token.partition(".")[0]))
+    file.unlink()
+    result = run()
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "SECRET_KEY_FILE can't be read" in result.stderr
+
+
 def test_the_environment_goes_before_the_file_and_the_stacks_own(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,7 +49,8 @@ def find_service() -> Service:
     """Return the service that this checkout is about.
 
     Raises:
-        StackError: nobody knows its SECRET_KEY, or its file can't be read. None is made: nobody would take what is signed with it.
+        StackError: nobody knows its SECRET_KEY, or its file can't be read. None is made: what is signed with it would
+            be refused.
     """
     layout = Layout.from_environment()
     if layout.exists():

@@ -202,14 +202,16 @@ def test_older_code_is_kept_from_a_newer_schema(stack: NativeStack) -> None:
     shutil.rmtree(journal(stack).path.parent)
 
 
-def test_quick_rollback_switches_the_layer_off(stack: NativeStack) -> None:
-    """Also where it was killed before and after its first line."""
+def test_quick_rollback_switches_the_layer_off(stack: NativeStack, summary: list[str]) -> None:
+    """Also where it was killed before and after its first line. In five minutes, however busy the machine is."""
     before = rows(stack)
     for at in (1, 2):
         killed = stack.run("release", "rollback", "quick", "--yes", launcher=KILLED, TEST_KILL_AT=str(at))
         assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     printed = release(stack, "rollback", "quick", "--yes")
-    assert float(re.findall(r"quick, ([\d.]+) s", printed)[0]) < 30
+    took_s = float(re.findall(r"quick, ([\d.]+) s", printed)[0])
+    assert took_s < 300
+    summary.append(f"rollback quick: {took_s:.0f} s")
     with api(stack) as client:
         answer = client.get("/repositories")
         assert (answer.status_code, "x-request-id" in answer.headers) == (200, False)
@@ -219,11 +221,13 @@ def test_quick_rollback_switches_the_layer_off(stack: NativeStack) -> None:
     assert "CORRELATION_ENABLED=false" in stack.run("up").stdout
 
 
-def test_full_rollback_takes_the_schema_back(stack: NativeStack) -> None:
-    """By the newer version's code; nothing of the data is lost."""
+def test_full_rollback_takes_the_schema_back(stack: NativeStack, summary: list[str]) -> None:
+    """By the newer version's code; nothing of the data is lost. In a quarter of an hour, however busy the machine is."""
     before = rows(stack)
     printed = release(stack, "rollback", "full", "--to", OLD_SCHEMA, "--yes")
-    assert float(re.findall(r"full, ([\d.]+) s", printed)[0]) < 180
+    took_s = float(re.findall(r"full, ([\d.]+) s", printed)[0])
+    assert took_s < 900
+    summary.append(f"rollback full: {took_s:.0f} s")
     assert schema(stack) == OLD_SCHEMA
     assert rows(stack) == before
     assert before["repositories"] == 1

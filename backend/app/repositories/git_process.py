@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import selectors
+import shutil
 import signal
 import subprocess
 import time
@@ -28,6 +29,8 @@ _TICK_S: Final = 0.5
 _GRACE_S: Final = 2.0
 _STDERR_TAIL_BYTES: Final = 4096
 _PROGRESS_INTERVAL_S: Final = 1.0
+# What a shell ends with where a program can't be run, or isn't there. Git's own codes are others.
+_NOT_RUN: Final = frozenset({126, 127})
 _PROGRESS = re.compile(rb"(?:remote: )?(Counting|Compressing|Receiving|Resolving) [a-z]+: +(\d{1,3})%")
 
 # What every git command of ours is told. Nothing is read from the machine's or the user's configuration.
@@ -66,9 +69,16 @@ class GitLimits:
 
 @functools.cache
 def keeps_to_addresses() -> bool:
-    """Tell whether this git can be told a host's addresses (from 2.37 on); an older one ignores that without a word."""
+    """Tell whether this git can be told a host's addresses (from 2.37 on); an older one ignores that without a word.
+
+    Raises:
+        GitError: there is no git. Asked again the next time.
+    """
     command = ["git", "--version"]
-    asked = subprocess.run(command, env=environment("none"), capture_output=True, check=False)
+    try:
+        asked = subprocess.run(command, env=environment("none"), capture_output=True, check=False)
+    except (FileNotFoundError, PermissionError):
+        raise not_installed() from None
     found = re.match(rb"git version (\d+)\.(\d+)", asked.stdout)
     return found is not None and (int(found[1]), int(found[2])) >= (2, 37)
 
@@ -164,7 +174,7 @@ class Git:
 
         Raises:
             GitExitError: git failed.
-            GitError: a limit was reached.
+            GitError: a limit was reached, or there is no git.
         """
         process = subprocess.Popen(
             [*_within(self.limits), *arguments],
@@ -185,6 +195,9 @@ class Git:
             return
         if code == -signal.SIGXFSZ or b"signal 25" in stderr.tail or b"File too large" in stderr.tail:
             raise too_large(self.limits)
+        # The shell's words for it ("git: not found") read like a host's that has no such repository.
+        if code in _NOT_RUN and shutil.which("git", path=self.variables["PATH"]) is None:
+            raise not_installed()
         raise GitExitError(code, bytes(stderr.tail))
 
     def _pump(self, process: subprocess.Popen[bytes], sink: Sink, stderr: "_Stderr", writes_to: Path | None) -> None:
@@ -229,6 +242,19 @@ def _within(limits: GitLimits) -> tuple[str, ...]:
 def too_large(limits: GitLimits) -> GitError:
     """Return the error for a repository above the size limit."""
     return GitError(f"The repository is larger than {limits.max_size_bytes / 1024**2:g} MB (GIT_MAX_SIZE_MB).")
+
+
+def not_installed() -> GitError:
+    """Return the error for a machine without git.
+
+    Retryable, as a full disk is: nothing is wrong with the repository, and what is wrong here may be set right, or
+    another worker may take the next try.
+    """
+    return GitError(
+        "Git is not installed on the worker's machine, or not in its PATH. Install it there (Debian, Ubuntu: apt-get"
+        " install git).",
+        retryable=True,
+    )
 
 
 def size_bytes(directory: Path) -> int:

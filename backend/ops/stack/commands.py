@@ -33,6 +33,7 @@ def up() -> None:
     preflight.check_disk(layout.data)
     _mention_docker(layout)
     packages.ensure(_console)
+    preflight.check_programs()
     layout.make()
     with lock.held(layout.lock):
         settings = Settings.load(layout)

@@ -1,4 +1,4 @@
-"""The distribution's packages: the watchers and Redis, installed where we may, and named where we may not.
+"""The distribution's packages: the watchers, Redis and Git, installed where we may, and named where we may not.
 
 Nothing else is upgraded or removed, and no package gets to start a service of its own: the stack runs the programs.
 
@@ -22,6 +22,7 @@ from ops.stack import accounts, programs
 # Package: one of its programs, which tells whether it is needed.
 PACKAGES: Final = {
     "redis-server": ("redis-server",),
+    "git": ("git",),
     "prometheus": ("prometheus",),
     "prometheus-alertmanager": ("prometheus-alertmanager", "alertmanager"),
     "prometheus-postgres-exporter": ("prometheus-postgres-exporter", "postgres_exporter"),

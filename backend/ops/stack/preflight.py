@@ -1,5 +1,6 @@
-"""What is better found out before anything starts: a full disk, a taken port."""
+"""What is better found out before anything starts: a full disk, a missing program, a taken port."""
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,19 @@ def check_disk(folder: Path, free_bytes: int | None = None) -> None:
         raise StackError(
             f"Only {free // 1024**2} MB are free on the disk of {folder}; the stack wants 500.",
             "Free some, or set COMMANDCENTER_DATA to a folder on another disk.",
+        )
+
+
+def check_programs() -> None:
+    """Refuse to start without git, which the worker runs by the PATH that it gets from here.
+
+    Raises:
+        StackError: there is none; each sync would fail.
+    """
+    if shutil.which("git") is None:
+        raise StackError(
+            "There is no git in the PATH; the worker runs it for each sync.",
+            "Install it (Debian, Ubuntu: apt-get install git), or put its folder into PATH.",
         )
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from app.repositories.git import GitError, GitLimits, RepositoryState, sync
-from app.repositories.git_process import Git, GitExitError, environment
+from app.repositories.git_process import Git, GitExitError, environment, keeps_to_addresses
 from app.repositories.url import parse_url
 from tests.repositories.conftest import LOCAL
 from tests.repositories.source import Source
@@ -56,6 +56,7 @@ def has_ended(pid_file: Path) -> bool:
     return not is_running(pid_file)
 
 
+NOT_INSTALLED = "Git is not installed on the worker's machine"
 STUBBORN = "trap '' TERM; (trap '' TERM; sh -c 'echo $$ >{pid}; exec sleep 60') & wait; wait"
 
 
@@ -74,6 +75,46 @@ def test_git_asks_nobody_and_reads_no_settings(tmp_path: Path, lock: int, monkey
     listed = make_git(tmp_path, lock).output("config", "--list", "--show-scope").decode().splitlines()
     assert {line.split("\t")[0] for line in listed} == {"command"}
     assert "command\tcore.hookspath=/dev/null" in listed
+
+
+def test_a_machine_without_git_is_not_taken_for_a_missing_repository(
+    source: Source, sync_source: Sync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shell's "git: not found" sent people to look at their URL; and it is no fault that the repository keeps."""
+    source.commit()
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        with pytest.raises(GitError, match=NOT_INSTALLED) as caught:
+            sync_source()
+    assert caught.value.retryable
+    assert sync_source().commits == 1
+
+
+def test_a_git_that_may_not_be_run_is_none(tmp_path: Path, lock: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_in_path(tmp_path / "bin", monkeypatch, "git", "exit 0").chmod(0o644)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(GitError, match=NOT_INSTALLED):
+        make_git(tmp_path, lock).output("x")
+
+
+def test_what_git_ends_with_is_its_own_where_there_is_a_git(
+    tmp_path: Path, lock: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that git runs may be missing too; then git is not what is to be installed."""
+    put_in_path(tmp_path / "bin", monkeypatch, "git", "echo 'helper: not found' >&2; exit 127")
+    with pytest.raises(GitExitError) as caught:
+        make_git(tmp_path, lock).output("x")
+    assert caught.value.code == 127
+
+
+def test_a_machine_without_git_is_told_before_a_host_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git's age is the first question of a sync over https; the answer is asked for anew once git is there."""
+    keeps_to_addresses.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        with pytest.raises(GitError, match=NOT_INSTALLED):
+            keeps_to_addresses()
+    assert keeps_to_addresses()
 
 
 def test_a_protocol_that_was_not_allowed_is_refused_by_git_too(tmp_path: Path, lock: int, source: Source) -> None:

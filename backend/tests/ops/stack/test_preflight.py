@@ -14,6 +14,7 @@ from ops.stack import layout as layouts
 from ops.stack.errors import StackError, last_lines
 from ops.stack.layout import Layout
 from ops.stack.settings import Settings
+from tests.native_stack import NativeStack
 
 
 @pytest.fixture
@@ -51,6 +52,17 @@ def test_one_port_for_two_parts_is_refused(settings: Settings) -> None:
     same = replace(settings, values={**settings.values, "REDIS_PORT": settings["POSTGRES_PORT"]})
     with pytest.raises(StackError, match="both"):
         preflight.check_ports(same, ["postgres", "redis"])
+
+
+def test_a_machine_without_git_is_told_before_anything_starts(tmp_path: Path) -> None:
+    """Else all parts are healthy, and each sync fails."""
+    preflight.check_programs()
+    stack = NativeStack(tmp_path / "data")
+    refused = stack.run("up", PATH=str(tmp_path))
+    stack.run("down", "--data")  # Had it started after all.
+    assert refused.returncode == 1
+    assert "There is no git in the PATH" in refused.stderr
+    assert "apt-get install git" in refused.stderr
 
 
 def test_a_full_disk_is_said_before_it_hurts(tmp_path: Path) -> None:

@@ -3,19 +3,26 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from redis import Redis
+from redis.exceptions import AuthenticationError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ops.stack import accounts, monitoring, parts, secret_store
 from ops.stack import layout as layouts
 from ops.stack.errors import StackError
 from ops.stack.inherited import from_shell
 from ops.stack.layout import Layout
+from ops.stack.ports import free_port
 from ops.stack.settings import Settings
 from ops.stack.supervisor import Program, render
+from tests.system import eventually
 
 ALL = ("postgres", "redis", "api", "worker", "beat", "postgres-exporter", "node-exporter", "prometheus", "alertmanager")
 # Those that `.env.example` offers, but for the two addresses that this stack brings itself.
@@ -291,6 +298,49 @@ def test_promtool_takes_rules_and_configuration(layout: Layout) -> None:
     for command in (["check", "config", str(path)], ["check", "rules", str(layout.root / "monitoring" / "alerts.yml")]):
         checked = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)
         assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_redis_keeps_every_task_and_lets_in_who_has_the_password(layout: Layout) -> None:
+    """Queued tasks lie there: none may be evicted for want of memory, or gone after a restart, or anybody's to read."""
+    settings = _settings(layout, REDIS_PORT=str(free_port()))
+    [program] = parts.build(parts.Stack(settings, parts.cluster(settings), ("redis",), ()))
+    config = Path(program.command[1])
+    assert _mode(config) == 0o600
+    wanted = {
+        "maxmemory-policy": "noeviction",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "bind": "127.0.0.1",
+        "dir": str(layout.data / "redis"),
+    }
+    with _running(program, layout), Redis.from_url(settings.redis_url) as client:
+        eventually(lambda: _pongs(client), what="a Redis that answers to the password")
+        assert client.config_get(*wanted) == wanted
+        client.lpush("sync", "a task")
+        with Redis(port=settings.port("REDIS_PORT")) as stranger, pytest.raises(AuthenticationError):
+            stranger.ping()
+    with _running(program, layout), Redis.from_url(settings.redis_url) as client:
+        eventually(lambda: _pongs(client), what="the same Redis after a restart")
+        assert client.lrange("sync", 0, -1) == [b"a task"]
+
+
+@contextmanager
+def _running(program: Program, layout: Layout) -> Iterator[None]:
+    """Run a part as the supervisor does."""
+    with (layout.logs / f"{program.name}.log").open("ab") as log:
+        process = subprocess.Popen(program.command, cwd=program.directory, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _pongs(client: "Redis") -> bool:
+    try:
+        return bool(client.ping())
+    except RedisConnectionError:
+        return False
 
 
 def _program(layout: Layout, **environment: str) -> Program:

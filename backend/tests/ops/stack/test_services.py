@@ -5,7 +5,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from redis import Redis
 
 from tests.services import postgres_server
 
@@ -50,13 +49,6 @@ def test_pg_stat_statements_counts(database_url: str) -> None:
 def test_databases_differ(new_database: Callable[[], str]) -> None:
     """Two in one test serve a migration beside a second database."""
     assert new_database() != new_database()
-
-
-def test_redis_never_evicts(redis_url: str) -> None:
-    """Queued tasks live there."""
-    with Redis.from_url(redis_url) as client:
-        assert client.ping()
-        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
 
 def test_a_server_leaves_nothing_behind(tmp_path: Path) -> None:

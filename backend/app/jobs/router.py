@@ -1,7 +1,7 @@
 """GET /jobs."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
@@ -11,6 +11,11 @@ from app.jobs.models import Job, JobStatus
 from app.jobs.schemas import JobOut, JobPage
 from app.rest import NO_NUL, JsonRoute, problems
 
+# tests/api/test_indexes.py shows that.
+_STATUS: Final = (
+    "An index finds what is `queued` or `running`. The rest is looked for among all jobs that are kept, newest first."
+)
+
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute, responses=problems(503))
 
 
@@ -18,7 +23,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute, respons
 async def list_jobs(
     session: SessionDep,
     repository_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
-    status: JobStatus | None = None,
+    status: Annotated[JobStatus | None, Query(description=_STATUS)] = None,
     request_id: Annotated[str | None, Query(max_length=63, pattern=NO_NUL)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,

@@ -1,6 +1,6 @@
 """The REST calls about repositories."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query
 
@@ -17,6 +17,11 @@ router = APIRouter(prefix="/repositories", tags=["repositories"], route_class=Js
 # What PostgreSQL's bigint holds; a larger number is no repository of ours.
 RepositoryId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Term = Annotated[str | None, Query(min_length=1, max_length=255, pattern=NO_NUL)]
+# tests/api/test_indexes.py shows that, and says how it was measured.
+_SEARCH: Final = (
+    "Looked for in full name and description, without regard to case. Reads all rows that `owner` and `language` leave:"
+    " meant for thousands of repositories, of which 10,000 take PostgreSQL about 30 ms."
+)
 
 
 @router.get("", summary="The team's repositories, by full name", response_model=RepositoryPage)
@@ -24,7 +29,7 @@ async def list_repositories(
     session: SessionDep,
     owner: Term = None,
     language: Term = None,
-    q: Term = None,
+    q: Annotated[Term, Query(description=_SEARCH)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> dict[str, object]:

@@ -37,7 +37,8 @@ async def list_repositories(
 ) -> tuple[Sequence[Repository], int]:
     """Return a page of repositories by full name, and how many there are in all.
 
-    `owner` and `language` match whole, without regard to case; `q` is looked for in full name and description.
+    `owner` and `language` match whole, without regard to case; `q` is looked for in full name and description, which
+    reads all rows that the others leave: no index serves a part of a word.
     """
     query = select(Repository)
     if owner is not None:

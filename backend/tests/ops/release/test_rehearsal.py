@@ -222,7 +222,7 @@ def test_quick_rollback_switches_the_layer_off(stack: NativeStack, summary: list
 
 
 def test_full_rollback_takes_the_schema_back(stack: NativeStack, summary: list[str]) -> None:
-    """By the newer version's code; nothing of the data is lost. In a quarter of an hour, however busy the machine is."""
+    """By the newer version's code; nothing of the data is lost. In 15 minutes, however busy the machine is."""
     before = rows(stack)
     printed = release(stack, "rollback", "full", "--to", OLD_SCHEMA, "--yes")
     took_s = float(re.findall(r"full, ([\d.]+) s", printed)[0])

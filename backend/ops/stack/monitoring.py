@@ -1,7 +1,8 @@
 """The watchers' configuration: what containers mount, with this machine's addresses and paths put in.
 
 `monitoring/` stays the one source. Here only targets, files and credentials are exchanged, and parts left out that
-don't run here.
+don't run here. What belongs to a version's metrics, rules and the exporter's queries, is taken from the release that is
+deployed; who is told of what (stages, routes, receivers) and what is scraped is the checkout's, where people change it.
 """
 
 from collections.abc import Collection
@@ -32,10 +33,16 @@ def job_parts(parts: Collection[str]) -> set[str]:
     return {job for job, (part, _) in _JOBS.items() if part in parts}
 
 
+def released_folder(settings: Settings) -> Path:
+    """Return `monitoring/` of the version that runs: of its release, or of the checkout where none is deployed."""
+    return settings.deployment.backend.parent / "monitoring"
+
+
 def rule_files(settings: Settings) -> list[Path]:
-    """Return the files of rules that Prometheus loads, where they lie here."""
-    named = _load(settings, "prometheus.yml")["rule_files"]
-    return [settings.layout.root / "monitoring" / Path(file).name for file in named]
+    """Return the files of rules that Prometheus loads, where they lie here: those of the version that runs."""
+    folder = released_folder(settings)
+    # An older release may have fewer of them.
+    return [folder / Path(file).name for file in _load(folder / "prometheus.yml")["rule_files"]]
 
 
 def credentials(settings: Settings, name: str) -> Path | None:
@@ -55,10 +62,11 @@ def exporter_queries(settings: Settings, *, has_collectors: bool) -> Path:
         settings: where to write to.
         has_collectors: whether it has its own for statements and tables: twice, they would fail the whole scrape.
     """
-    source = settings.layout.root / "monitoring" / "postgres-exporter"
+    source = released_folder(settings) / "postgres-exporter"
     names = ["activity.yaml"] if has_collectors else ["activity.yaml", "queries.yaml"]
     path = settings.layout.run / "exporter-queries.yaml"
-    write_private(path, "\n".join((source / name).read_text() for name in names))
+    # An older release may have fewer of them.
+    write_private(path, "\n".join((source / name).read_text() for name in names if (source / name).exists()))
     return path
 
 
@@ -74,7 +82,7 @@ def prometheus_config(
             every target would take longer than all the rest.
         source: another text than that of monitoring/prometheus.yml, to see what would come of it.
     """
-    config = _load(settings, "prometheus.yml", source)
+    config = _load(settings.layout.root / "monitoring" / "prometheus.yml", source)
     jobs = []
     for job in config["scrape_configs"]:
         part, port = _JOBS[job["job_name"]]
@@ -100,7 +108,7 @@ def prometheus_config(
 
 def alertmanager_config(settings: Settings) -> str:
     """Return Alertmanager's configuration for this machine, with those receivers that have their files."""
-    config = _load(settings, "alertmanager.yml")
+    config = _load(settings.layout.root / "monitoring" / "alertmanager.yml")
     program = programs.find(*ALERTMANAGER)
     folder = receivers_folder(settings)
     url_files = program is None or receivers.knows_url_files(program)
@@ -119,7 +127,7 @@ def container_alertmanager_config(settings: Settings, folder: Path) -> str:
 
     There the folder is mounted under another name, and Alertmanager reads addresses from files.
     """
-    config = _load(settings, "alertmanager.yml")
+    config = _load(settings.layout.root / "monitoring" / "alertmanager.yml")
     return _dump(receivers.fill_in(config, folder, seen_as=receivers.MOUNTED, url_files=True))
 
 
@@ -137,8 +145,7 @@ def _authorize(client: dict[str, Any], token: Path | None) -> None:
         client["authorization"]["credentials_file"] = str(token)
 
 
-def _load(settings: Settings, name: str, text: str | None = None) -> dict[str, Any]:
-    path = settings.layout.root / "monitoring" / name
+def _load(path: Path, text: str | None = None) -> dict[str, Any]:
     try:
         config: dict[str, Any] = yaml.safe_load(path.read_text() if text is None else text)
     except (OSError, yaml.YAMLError) as error:

@@ -204,7 +204,9 @@ def _prometheus(stack: Stack) -> Program:
         "--storage.tsdb.retention.time=15d",
         f"--web.listen-address=127.0.0.1:{settings.port('PROMETHEUS_PORT')}",
     ]
-    return Program("prometheus", command, folder, {}, stop_wait_s=30, fingerprint=fingerprint(text, *rules))
+    # The same rules in another release's folder are no reason for a restart, which would forget what is pending.
+    digest = fingerprint(text.replace(str(monitoring.released_folder(settings)), ""), *rules)
+    return Program("prometheus", command, folder, {}, stop_wait_s=30, fingerprint=digest)
 
 
 def _alertmanager(stack: Stack) -> Program:

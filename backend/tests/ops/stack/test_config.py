@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ops.stack import accounts, monitoring, parts, secret_store
+from ops.stack import accounts, deployment, monitoring, parts, secret_store
 from ops.stack import layout as layouts
 from ops.stack.errors import StackError
 from ops.stack.inherited import from_shell
@@ -254,21 +255,94 @@ def test_what_does_not_run_is_not_scraped(layout: Layout) -> None:
     assert "alertmanagers" not in config["alerting"]
 
 
-@pytest.mark.parametrize("name", ["alerts.yml", "recording.yml"])
-def test_changed_rules_restart_prometheus(tmp_path: Path, name: str) -> None:
-    """Else the next `up` goes on with the old ones, and says that all is well."""
+@pytest.fixture
+def own(tmp_path: Path) -> Layout:
+    """A stack on a checkout of its own, whose monitoring/ may be changed."""
     root = tmp_path / "checkout"
-    shutil.copytree(layouts.checkout() / "monitoring", root / "monitoring", ignore=shutil.ignore_patterns("grafana"))
+    _copy_monitoring(root)
     shutil.copy(layouts.checkout() / ".env.example", root)
-    layout = Layout(root, tmp_path / "data")
-    layout.make()
+    made = Layout(root, tmp_path / "data")
+    made.make()
+    return made
+
+
+def _copy_monitoring(root: Path) -> None:
+    shutil.copytree(layouts.checkout() / "monitoring", root / "monitoring", ignore=shutil.ignore_patterns("grafana"))
+
+
+def _released(layout: Layout, commit: str = "abc") -> Path:
+    """Deploy a release with the shipped monitoring/, and return its folder."""
+    home = layout.data / "versions" / commit
+    (home / "backend" / "app").mkdir(parents=True)
+    _copy_monitoring(home)
+    deployment.save(layout, replace(deployment.load(layout), commit=commit, backend=home / "backend"))
+    return home
+
+
+def _fingerprint(layout: Layout, part: str = "prometheus") -> str:
     settings = _settings(layout)
-    stack = parts.Stack(settings, parts.cluster(settings), ("prometheus",), ())
-    before = parts.build(stack)[0].fingerprint
-    assert parts.build(stack)[0].fingerprint == before
-    with (root / "monitoring" / name).open("a") as file:
+    return parts.build(parts.Stack(settings, parts.cluster(settings), (part,), ()))[0].fingerprint
+
+
+@pytest.mark.parametrize("name", ["alerts.yml", "recording.yml"])
+def test_changed_rules_restart_prometheus(own: Layout, name: str) -> None:
+    """Else the next `up` goes on with the old ones, and says that all is well."""
+    before = _fingerprint(own)
+    assert _fingerprint(own) == before
+    with (own.root / "monitoring" / name).open("a") as file:
         file.write("# Changed.\n")
-    assert parts.build(stack)[0].fingerprint != before
+    assert _fingerprint(own) != before
+
+
+def test_rules_and_queries_follow_the_release(own: Layout) -> None:
+    """A `git pull` under it would judge a version's metrics by another's rules, and a way back would keep them."""
+    home = _released(own)
+    before = [_fingerprint(own, part) for part in ("prometheus", "postgres-exporter")]
+    for name in ("alerts.yml", "recording.yml", "postgres-exporter/activity.yaml"):
+        with (own.root / "monitoring" / name).open("a") as file:
+            file.write("# Changed.\n")
+    assert [_fingerprint(own, part) for part in ("prometheus", "postgres-exporter")] == before
+    loaded = _prometheus(_settings(own))["rule_files"]
+    assert loaded == [str(home / "monitoring" / name) for name in ("alerts.yml", "recording.yml")]
+
+
+def test_stages_and_routes_are_the_checkouts_under_a_release_too(own: Layout) -> None:
+    """`commandcenter alerts enable` writes them there, one line in review, for the release that runs."""
+    _released(own)
+    for name, old, new in (
+        ("prometheus.yml", "regex: Watchdog", "regex: Watchdog|DiskSpaceLow"),
+        ("alertmanager.yml", "repeat_interval: 4h", "repeat_interval: 5h"),
+    ):
+        file = own.root / "monitoring" / name
+        file.write_text(file.read_text().replace(old, new))
+    settings = _settings(own)
+    assert "DiskSpaceLow" in str(_prometheus(settings)["alerting"])
+    assert yaml.safe_load(monitoring.alertmanager_config(settings))["route"]["repeat_interval"] == "5h"
+
+
+def test_a_release_with_the_same_rules_leaves_prometheus_alone(own: Layout) -> None:
+    """A restart forgets which alerts are pending, in the very minutes in which they count."""
+    before = _fingerprint(own)
+    _released(own, "abc")
+    assert _fingerprint(own) == before
+    home = _released(own, "def")
+    assert _fingerprint(own) == before
+    with (home / "monitoring" / "alerts.yml").open("a") as file:
+        file.write("# Changed.\n")
+    assert _fingerprint(own) != before
+
+
+def test_an_older_release_has_what_it_had(own: Layout) -> None:
+    """A way back must not fail for want of a file that came later."""
+    folder = _released(own) / "monitoring"
+    (folder / "recording.yml").unlink()
+    (folder / "postgres-exporter" / "activity.yaml").unlink()
+    config = folder / "prometheus.yml"
+    config.write_text(config.read_text().replace("  - /etc/prometheus/recording.yml\n", ""))
+    assert _prometheus(_settings(own))["rule_files"] == [str(folder / "alerts.yml")]
+    assert _fingerprint(own)
+    queries = monitoring.exporter_queries(_settings(own), has_collectors=False)
+    assert queries.read_text() == (folder / "postgres-exporter" / "queries.yaml").read_text()
 
 
 def test_a_metrics_token_goes_by_a_private_file(layout: Layout) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx
 import yaml
 
-from ops.alerting import stages
+from ops.alerting import alertmanager, stages
 from ops.alerting.stages import Stage
 from ops.release import containers
 from ops.release.engine import COMPOSE_FILE, Engine
@@ -154,8 +154,8 @@ def is_behind(change: Change, prometheus: Running | None) -> bool:
     )
 
 
-def check(settings: Settings, change: Change) -> None:
-    """Let promtool and amtool look at what would run after the change.
+def check(settings: Settings, change: Change, target: str = "native") -> None:
+    """Let promtool and amtool look at what would run after the change, on the stack that is meant.
 
     Raises:
         StackError: with what they say; or they are not installed.
@@ -166,13 +166,15 @@ def check(settings: Settings, change: Change) -> None:
         write_private(rendered, monitoring.prometheus_config(settings, names, source=change.after))
         _checked("promtool", "check", "config", str(rendered))
         receivers = Path(folder) / "alertmanager.yml"
-        write_private(receivers, monitoring.alertmanager_config(settings))
+        text = alertmanager.configuration(settings, target)
+        write_private(receivers, alertmanager.for_amtool(text, _installed("amtool")))
         _checked("amtool", "check-config", str(receivers))
+        way_out = f"Nothing was changed. {alertmanager.way_to_routes(settings, target)}"
         for name in change.names:
-            _routed(receivers, name, change.alerts[name], change.stage)
+            _routed(receivers, name, change.alerts[name], change.stage, way_out)
 
 
-def _routed(receivers: Path, name: str, severity: str, stage: Stage) -> None:
+def _routed(receivers: Path, name: str, severity: str, stage: Stage, way_out: str) -> None:
     """Let amtool say who would be told of an alert.
 
     Raises:
@@ -187,22 +189,27 @@ def _routed(receivers: Path, name: str, severity: str, stage: Stage) -> None:
         raise StackError(
             f"{name} ({severity}, {stage}) would reach {', '.join(sorted(found))} instead of "
             f"{', '.join(sorted(wanted))}.",
-            "Nothing was changed. Look at the routes in monitoring/alertmanager.yml.",
+            way_out,
         )
 
 
-def _checked(name: str, *arguments: str) -> str:
+def _installed(name: str) -> Path:
     program = programs.find(name)
     if program is None:
         raise StackError(f"{name} is not installed, so the change can't be checked.", "It comes with `make up`.")
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return program
+
+
+def _checked(name: str, *arguments: str) -> str:
+    command = [str(_installed(name)), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         said = (done.stdout + done.stderr).strip()
         raise StackError(f"{name} refuses the configuration:\n{said}", "Nothing was changed.")
     return done.stdout
 
 
-def apply(settings: Settings, change: Change, prometheus: Running | None, reason: str) -> None:
+def apply(settings: Settings, change: Change, prometheus: Running | None, reason: str, target: str = "native") -> None:
     """Write the change and let a running Prometheus take it over; put everything back if it doesn't.
 
     Each is written to the journal, before and after.
@@ -217,7 +224,7 @@ def apply(settings: Settings, change: Change, prometheus: Running | None, reason
     held = rendered.read_text() if rendered.exists() else None
     is_written = False
     try:
-        check(settings, change)
+        check(settings, change, target)
         is_written = True
         _write(source(settings), change.after)
         write_private(rendered, monitoring.prometheus_config(settings, parts.plan(settings).names))

@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import typer
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ops.alerting import alertmanager, stages
 from ops.alerting import change as changes
-from ops.alerting import stages
 from ops.alerting.change import Change, Running
-from ops.stack import lock, monitoring, receivers
+from ops.stack import lock, monitoring
 from ops.stack.errors import StackError
 from ops.stack.layout import Layout
 from ops.stack.plainly import plainly
@@ -31,6 +30,9 @@ TargetOption = Annotated[
     typer.Option(envvar="RELEASE_TARGET", help="native: the stack of `make up`. compose: production."),
 ]
 
+# How Prometheus gets to read its configuration again.
+_AGAIN: Final = {"native": "`make up`.", "compose": "`docker compose kill -s HUP prometheus`."}
+
 
 @cli.command("list")
 @plainly
@@ -41,7 +43,7 @@ def list_alerts(*, target: TargetOption = "native", as_json: JsonOption = False)
     staged = stages.of_text(changes.source(settings).read_text(), alerts)
     prometheus = changes.running(settings, target)
     states, applied = _seen(prometheus, list(alerts), staged)
-    told = receivers.tools(yaml.safe_load(monitoring.alertmanager_config(settings)))
+    told, problem = _told(settings, target)
     rows = [
         {
             "alert": name,
@@ -54,15 +56,17 @@ def list_alerts(*, target: TargetOption = "native", as_json: JsonOption = False)
     ]
     if as_json:
         typer.echo(json.dumps({"alerts": rows, "applied": applied, "receivers": told}, indent=2))
-        return
-    _console.print(_table(rows))
-    for name in ("critical", "warning", "heartbeat"):
-        tools = ", ".join(told[name]) or f"nobody: no file in {monitoring.receivers_folder(settings)}"
-        _console.print(f"{name} → {escape(tools)}", highlight=False, soft_wrap=True)
-    if applied is None:
-        _console.print("[dim]Prometheus does not run here.[/]")
-    elif not applied:
-        _console.print("[yellow]Prometheus runs with other stages than monitoring/prometheus.yml: `make up`.[/]")
+    else:
+        _console.print(_table(rows))
+        _say_who_is_told(settings, target, told)
+        if applied is None:
+            _console.print("[dim]Prometheus does not run here.[/]")
+        elif not applied:
+            _console.print(
+                f"[yellow]Prometheus runs with other stages than monitoring/prometheus.yml: {_AGAIN[target]}[/]"
+            )
+    if problem:
+        raise problem
 
 
 @cli.command()
@@ -134,10 +138,10 @@ def _carry_out(settings: Settings, change: Change, *, yes: bool, reason: str, ta
     done = False
     if (change.names or is_behind) and yes:
         with lock.held(settings.layout.lock):
-            changes.apply(settings, change, prometheus, reason)
+            changes.apply(settings, change, prometheus, reason, target)
         done = True
     elif change.names:
-        changes.check(settings, change)
+        changes.check(settings, change, target)
     if as_json:
         told: dict[str, Any] = {"alerts": list(change.names), "stage": change.stage, "changed": done}
         typer.echo(json.dumps(told | {"reloaded": done and prometheus is not None, "diff": change.diff}, indent=2))
@@ -158,6 +162,24 @@ def _carry_out(settings: Settings, change: Change, *, yes: bool, reason: str, ta
         return
     taken_over = "Prometheus has taken it over" if prometheus else "Prometheus takes it over at the next `up`"
     _console.print(f"\n[green]✓[/] {len(change.names)} now {change.stage}. {taken_over}. Commit the file.")
+
+
+def _told(settings: Settings, target: str) -> tuple[dict[str, list[str]] | None, StackError | None]:
+    """Return who is told, by receiver; or why nobody can say. What else there is to list is listed all the same."""
+    try:
+        return alertmanager.tools(settings, target), None
+    except StackError as error:
+        return None, error
+
+
+def _say_who_is_told(settings: Settings, target: str, told: dict[str, list[str]] | None) -> None:
+    if told is None:
+        return
+    for name in ("critical", "warning", "heartbeat"):
+        tools = ", ".join(told.get(name, ())) or alertmanager.nobody(settings, target)
+        _console.print(f"{name} → {escape(tools)}", highlight=False, soft_wrap=True)
+    if outdated := alertmanager.outdated(settings, target):
+        _console.print(f"[yellow]{escape(outdated)}[/]", highlight=False, soft_wrap=True)
 
 
 def _settings() -> Settings:

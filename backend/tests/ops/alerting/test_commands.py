@@ -269,3 +269,75 @@ def test_a_configuration_for_containers(settings: Settings) -> None:
     (monitoring.receivers_folder(settings) / "slack_url").write_text("https://hooks.slack.test/x")
     code, output = run("config", str(monitoring.receivers_folder(settings)))
     assert (code, "/etc/alertmanager/receivers/slack_url" in output, ".invalid" in output) == (0, True, False)
+
+
+@pytest.fixture
+def mounted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the file that Alertmanager's container has, made as docs/production.md says; all receivers but two."""
+    monkeypatch.setenv("SECRETS_DIR", "own-secrets")
+    monkeypatch.setenv("ENGINE", "true")
+    folder = settings.layout.root / "own-secrets" / "alertmanager" / "receivers"
+    folder.mkdir(parents=True)
+    for name in ("slack_url", "pagerduty_key", "webhook_url"):
+        (folder / name).write_text("https://tool.test/s3cret")
+    file = folder.parent / "alertmanager.yml"
+    code, text = run("config", str(folder))
+    assert code == 0
+    file.write_text(text)
+    return file
+
+
+def test_on_compose_the_mounted_file_says_who_is_told(settings: Settings, mounted: Path) -> None:
+    """The native stack's receivers are other people's: a pager that was never mounted would look as if it rang."""
+    (monitoring.receivers_folder(settings) / "email").write_text("TO=a@b.test\nFROM=c@d.test\nSMARTHOST=e.test:25")
+    assert asked("list", "--target", "compose")["receivers"] == {
+        "heartbeat": [],
+        "shadow": [],
+        "backend-copy": [],
+        "critical": ["pagerduty", "slack", "webhook"],
+        "warning": ["slack", "webhook"],
+    }
+    assert asked("list")["receivers"]["critical"] == ["email"]
+    output = run("list", "--target", "compose")[1]
+    assert (f"heartbeat → nobody: no tool in {mounted}" in output, "Make it anew" in output) == (True, False)
+    # A file of its own makes nobody told; the one that is mounted has to be made anew.
+    (mounted.parent / "receivers" / "heartbeat_url").write_text("https://beat.test/")
+    output = run("list", "--target", "compose")[1]
+    assert (f"heartbeat → nobody: no tool in {mounted}" in output, "Make it anew" in output) == (True, True)
+
+
+@pytest.mark.parametrize("text", [None, "", "route: [", "{route: {}, receivers: [1]}"])
+def test_on_compose_a_file_that_is_no_use_is_said(mounted: Path, text: str | None) -> None:
+    """With the command that makes it: a shell leaves an empty one where that failed. Stages are told all the same."""
+    mounted.unlink()
+    if text is not None:
+        mounted.write_text(text)
+    code, output = run("list", "--target", "compose")
+    assert (code, "HighErrorRate" in output, f"✗ {mounted} is " in output) == (1, True, True)
+    assert f"commandcenter alerts config {mounted.parent}/receivers > {mounted}" in output
+    assert run("enable", "warning", "--target", "compose")[0] == 1
+    assert run("enable", "warning")[0] == 0
+
+
+def test_on_compose_routes_are_tried_through_the_mounted_file(settings: Settings, mounted: Path) -> None:
+    """It was made weeks ago, or edited on the host: routes of the checkout say nothing about it.
+
+    Its paths are the containers', and it names files that Debian's amtool does not know: both are no fault of it.
+    """
+    text = mounted.read_text()
+    assert "url_file: /etc/alertmanager/receivers/webhook_url" in text
+    mounted.write_text(text.replace('severity="critical"', 'severity="critcal"'))
+    arguments = ("enable", "critical", "PostgresDown", "--force", "--reason", "a test", "--yes", "--target", "compose")
+    code, output = run(*arguments)
+    assert (code, "would reach backend-copy, warning instead of" in output) == (1, True)
+    assert f"Look at the routes in {mounted}" in output
+    assert staged(settings)["PostgresDown"] == "shadow"
+
+    mounted.write_text(text.replace("receiver: critical", "receiver: nobody"))
+    assert "amtool refuses" in run(*arguments)[1]
+
+    mounted.write_text(text)
+    routes = settings.layout.root / "monitoring" / "alertmanager.yml"
+    routes.write_text(routes.read_text().replace("receiver: critical", "receiver: nobody"))
+    assert run(*arguments)[0] == 0
+    assert staged(settings)["PostgresDown"] == "live"

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import re
 import subprocess
 import tempfile
 import time
@@ -16,7 +15,7 @@ import yaml
 
 from ops.alerting import alertmanager, stages
 from ops.alerting.stages import Stage
-from ops.release import containers
+from ops.release import containers, reloading
 from ops.release.engine import COMPOSE_FILE, Engine
 from ops.release.journal import Journal
 from ops.stack import monitoring, parts, programs, secret_store
@@ -53,10 +52,7 @@ class Running:
 
         Its configuration alone tells too little: it shows a new one, too, whose rules it could not load.
         """
-        found = re.search(
-            r"^prometheus_config_last_reload_success_timestamp_seconds (\S+)$", self._get("/metrics").text, re.MULTILINE
-        )
-        return found[1] if found else ""
+        return reloading.last(self._get("/metrics").text).succeeded_at
 
     def _get(self, path: str) -> httpx.Response:
         try:

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from ops import roles
 from ops.demo.api import Api
-from ops.release import compose_parts, containers, deployed_file, version
+from ops.release import compose_parts, containers, deployed_file, reloading, version
 from ops.release.backup import LockedOutError
 from ops.release.compose_parts import EXPORTER, IMAGE, LAYER, OWN, PORTS
 from ops.release.engine import COMPOSE_FILE, Engine
@@ -74,6 +74,11 @@ class ComposeTarget:
     def checkout(self) -> Path:
         """The checkout that releases are made from."""
         return self._root
+
+    @property
+    def rules(self) -> Path:
+        """Folder of the rules that are mounted."""
+        return self._root / "monitoring"
 
     @property
     def prometheus_url(self) -> str:
@@ -198,7 +203,10 @@ class ComposeTarget:
         self._engine.run("build", *options, *arguments, str(context))
 
     def deploy(self, wanted: Mapping[str, Any]) -> None:
-        """Run this from now on, and wait until all is healthy."""
+        """Run this from now on, wait until all is healthy, and let Prometheus read the rules that belong to it.
+
+        These come last: a mistake in them must keep nobody from a version that runs.
+        """
         with self.exclusive():
             deployed_file.write(self._root / ".env", self._deployed(wanted))
             write_private(self._note, json.dumps(dict(wanted), indent=2) + "\n")
@@ -207,6 +215,19 @@ class ComposeTarget:
                 self._on(wanted, "stop", *wanted["stopped"])
             self._on(wanted, "up", "--detach", "--no-build", "--no-deps", "--force-recreate", *services)
         until_content(lambda: self._unwell(wanted), _HEALTHY_WITHIN_S, "docker compose ps; docker compose logs")
+
+        self._let_rules_be_read(wanted)
+
+    def _let_rules_be_read(self, deployed: Mapping[str, Any]) -> None:
+        if containers.is_there(self._engine.held().get("prometheus", []), wanted=True):
+            return
+        try:
+            reloading.reload(self.prometheus_url, lambda: self._on(deployed, "kill", "-s", "HUP", "prometheus"))
+        except StackError as error:
+            raise StackError(
+                f"{compose_parts.said(deployed)} runs and is healthy. But: {error.problem}",
+                "docker compose logs --tail 20 prometheus; put monitoring/ right, and run the same again.",
+            ) from error
 
     def _unwell(self, wanted: Mapping[str, Any]) -> str:
         return "; ".join(f"{name}: {problem}" for name, problem in self._answers(wanted).items() if problem)

@@ -17,7 +17,7 @@ from ops.demo.api import Api
 from ops.release import version
 from ops.release.backup import LockedOutError
 from ops.release.place import Releases
-from ops.stack import database, deployment, health, lock, parts, secret_store
+from ops.stack import database, deployment, health, lock, monitoring, parts, secret_store
 from ops.stack.bring_up import bring_up
 from ops.stack.cluster import SUPERUSER
 from ops.stack.deployment import Deployment
@@ -75,6 +75,11 @@ class NativeTarget:
     def logs(self) -> Path:
         """Folder of the services' log files."""
         return self._layout.logs
+
+    @property
+    def rules(self) -> Path:
+        """Folder of the rules that belong to what runs."""
+        return monitoring.released_folder(self._settings)
 
     @property
     def prometheus_url(self) -> str:

@@ -34,6 +34,10 @@ class Target(Protocol):
         """The checkout that releases are made from, with `monitoring/`."""
 
     @property
+    def rules(self) -> Path:
+        """Folder of the rules that Prometheus is to evaluate, and of the prometheus.yml that names their files."""
+
+    @property
     def prometheus_url(self) -> str:
         """Where Prometheus answers."""
 

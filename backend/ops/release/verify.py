@@ -10,14 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
-import httpx
-import yaml
-
 from ops.demo.api import Answer as Response
 from ops.demo.api import Api
-from ops.release import panels
+from ops.release import panels, rules
 from ops.release.findings import Finding, judged
-from ops.release.prometheus import TIMEOUT_S, Answer, Failed, Prometheus, Value, said
+from ops.release.prometheus import Answer, Failed, Prometheus, Value, said
 from ops.release.target import Target
 from ops.stack.errors import StackError
 from ops.trace.model import Story
@@ -26,7 +23,6 @@ from ops.trace.token import HEADER, trail_token
 
 JOBS: Final = ("alertmanager", "backend", "celery-worker", "node", "postgres", "prometheus")
 DASHBOARDS: Final = 5
-_GROUP: Final = "phase_c_alerts"
 _ROUTE: Final = "/api/v1/repositories"
 _LOG_PATIENCE_S: Final = 15.0
 _SYNC_PATIENCE_S: Final = 120.0
@@ -157,32 +153,8 @@ def _awaited(ask: Callable[[], _T], is_well: Callable[[_T], bool]) -> _T:
 
 
 def _rules(ground: Ground) -> Finding:
-    file = ground.target.checkout / "monitoring" / "alerts.yml"
-    groups = {group["name"]: group["rules"] for group in yaml.safe_load(file.read_text())["groups"]}
-    wanted = {rule["alert"] for rule in groups[_GROUP]}
-    loaded = {rule.get("name"): rule for group in _loaded(ground) for rule in group["rules"] if group["name"] == _GROUP}
-    missing = sorted(wanted - loaded.keys())
-    ill = sorted(name for name, rule in loaded.items() if rule.get("health") == "err")
-    return judged(
-        f"group {_GROUP} is loaded",
-        well=not missing and not ill,
-        value=f"{len(wanted) - len(missing)} of {len(wanted)} alerts"
-        + (f", not {', '.join(missing)}" if missing else "")
-        + (f", failing: {', '.join(ill)}" if ill else ""),
-        bound="all, none failing",
-        advice=f"{ground.target.prometheus_url}/rules; reload Prometheus if its file is newer.",
-    )
-
-
-def _loaded(ground: Ground) -> list[dict[str, Any]]:
-    try:
-        # trust_env: a proxy for the Internet has no business here.
-        with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
-            answer = client.get(f"{ground.target.prometheus_url}/api/v1/rules", params={"type": "alert"})
-        found: list[dict[str, Any]] = answer.raise_for_status().json()["data"]["groups"]
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise StackError(f"Prometheus does not tell its rules: {error}", "commandcenter status") from error
-    return found
+    again = {"native": "make up", "compose": "docker compose kill -s HUP prometheus"}[ground.target.name]
+    return rules.check(ground.target.rules, ground.target.prometheus_url, f"Let Prometheus read them again: {again}")
 
 
 def _dashboards(ground: Ground) -> Iterator[Finding]:

@@ -58,7 +58,8 @@ async def plans(client: httpx.AsyncClient, method: str, path: str) -> list[str]:
     app = client._transport.app  # type: ignore[attr-defined]
     assert isinstance(app, FastAPI)
     async with app.state.services.database.engine.connect() as connection:
-        return await connection.run_sync(explain, statements)
+        found: list[str] = await connection.run_sync(explain, statements)
+        return found
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from ops.release.compose import ComposeTarget
 
 # Notes what it was called with, then says what the folder of answers has for its first words.
 ENGINE: Final = """#!{python}
-import json, os, pathlib, sys
+import json, os, pathlib, signal, sys
 here = pathlib.Path({here!r})
 words = sys.argv[1:]
 names = ("COMMANDCENTER_VERSION", "COMMANDCENTER_COMMIT", "CORRELATION_ENABLED", "COMPOSE_FILE")
@@ -24,6 +24,8 @@ if words[0] == "build":
 for name in sorted(os.listdir(here / "answers")):
     if all(word in words for word in name.split()):
         answer = json.loads((here / "answers" / name).read_text())
+        if answer["hup"]:
+            os.kill(answer["hup"], signal.SIGHUP)
         sys.stdout.write(answer["out"])
         sys.stderr.write(answer["err"])
         sys.exit(answer["rc"])
@@ -41,9 +43,10 @@ class Programs:
             script.write_text(ENGINE.format(python=sys.executable, here=str(folder)))
             script.chmod(0o755)
 
-    def answer(self, words: str, out: str = "", err: str = "", rc: int = 0) -> None:
-        """Answer so where all these words are among the arguments."""
-        (self._folder / "answers" / words).write_text(json.dumps({"out": out, "err": err, "rc": rc}))
+    def answer(self, words: str, out: str = "", err: str = "", rc: int = 0, hup: int = 0) -> None:
+        """Answer so where all these words are among the arguments; `hup`: a process that gets SIGHUP before."""
+        told = {"out": out, "err": err, "rc": rc, "hup": hup}
+        (self._folder / "answers" / words).write_text(json.dumps(told))
 
     def calls(self) -> list[dict[str, Any]]:
         """Return all it was called with, in order."""

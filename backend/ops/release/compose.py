@@ -215,19 +215,21 @@ class ComposeTarget:
                 self._on(wanted, "stop", *wanted["stopped"])
             self._on(wanted, "up", "--detach", "--no-build", "--no-deps", "--force-recreate", *services)
         until_content(lambda: self._unwell(wanted), _HEALTHY_WITHIN_S, "docker compose ps; docker compose logs")
-
         self._let_rules_be_read(wanted)
 
     def _let_rules_be_read(self, deployed: Mapping[str, Any]) -> None:
+        """Tell where it does not take them, and fail nothing: a way back is none the less one. `verify` judges it."""
         if containers.is_there(self._engine.held().get("prometheus", []), wanted=True):
             return
         try:
             reloading.reload(self.prometheus_url, lambda: self._on(deployed, "kill", "-s", "HUP", "prometheus"))
         except StackError as error:
-            raise StackError(
-                f"{compose_parts.said(deployed)} runs and is healthy. But: {error.problem}",
-                "docker compose logs --tail 20 prometheus; put monitoring/ right, and run the same again.",
-            ) from error
+            self._console.print(
+                f"[yellow]{compose_parts.said(deployed)} runs and is healthy. But: {error.problem}[/] "
+                "Look: docker compose logs --tail 20 prometheus; put monitoring/ right, then HUP it.",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def _unwell(self, wanted: Mapping[str, Any]) -> str:
         return "; ".join(f"{name}: {problem}" for name, problem in self._answers(wanted).items() if problem)

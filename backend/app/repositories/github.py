@@ -58,7 +58,10 @@ class GithubFacts:
 
 @dataclass(frozen=True, slots=True)
 class NotModified:
-    """Nothing changed since the response with the ETag that was sent. Costs nothing of the rate limit."""
+    """Nothing changed since the response with the ETag that was sent.
+
+    With a token it costs nothing of the rate limit; without one it does.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,11 @@ def is_github_host(host: str | None, api_url: str) -> bool:
     return host.lower() in {api_host, api_host.removeprefix("api.")}
 
 
+def credential(token: str | None) -> str | None:
+    """Return what GitHub is shown of a token or `user:token`; None where it is shown nothing."""
+    return token.rpartition(":")[2] if token and token.isascii() and token.isprintable() else None
+
+
 def fetch_facts(
     owner: str, name: str, *, client: httpx.Client, api_url: str, token: str | None, etag: str | None
 ) -> Answer:
@@ -114,8 +122,8 @@ def fetch_facts(
         "User-Agent": USER_AGENT,
         "X-GitHub-Api-Version": API_VERSION,
     }
-    if token and token.isascii() and token.isprintable():
-        headers["Authorization"] = f"Bearer {token.rpartition(':')[2]}"
+    if bearer := credential(token):
+        headers["Authorization"] = f"Bearer {bearer}"
     if etag and _ETAG.fullmatch(etag):
         headers["If-None-Match"] = etag
     url = f"{base}/repos/{quote(owner, safe='')}/{quote(name, safe='')}"

@@ -65,8 +65,10 @@ class Repository(Base):
     sync_failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     # Encrypted; see vault.py. Never read by the API.
     access_token: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
-    # For conditional requests to the host's API, and until when it wants to be left alone.
+    # Of the host's API, for conditional requests; empty where it gave none. NULL: nothing that it said of the
+    # description stands here, so a description is a user's own; it stays, and the host is asked unconditionally.
     host_etag: Mapped[str | None] = mapped_column(String(255), deferred=True)
+    # Until when the host wants to be left alone by whoever has this row's token, or by us where it has none.
     host_retry_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True), deferred=True)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(

@@ -21,7 +21,10 @@ class RepositoryIn(BaseModel):
 
     url: Url = Field(examples=["https://github.com/pallets/click"], description="https, ssh, or file where allowed.")
     access_token: Token | None = Field(None, description="For a private repository. Stored encrypted, never shown.")
-    description: Description | None = None
+    description: Description | None = Field(
+        None,
+        description="Stays as it is given. Null or empty: each sync brings GitHub's; other hosts tell none.",
+    )
     is_private: bool = False
 
 
@@ -36,7 +39,10 @@ class RepositoryPatch(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     access_token: Token | None = None
-    description: Description | None = None
+    description: Description | None = Field(
+        None,
+        description="Stays, whatever GitHub says. Null or empty: GitHub's again, from the next sync on.",
+    )
     is_private: bool = Field(False, json_schema_extra=_without_default)
 
 
@@ -51,11 +57,11 @@ class RepositoryOut(BaseModel):
     full_name: str
     url: str
     default_branch: str | None
-    description: str | None
+    description: str | None = Field(description="A user's own; where none was given, GitHub's as of the last sync.")
     is_private: bool
     language: str | None = Field(description="The one with the most bytes.")
-    stars: int
-    forks: int
+    stars: int = Field(description="GitHub's count, from the last sync that it answered; 0 for other hosts.")
+    forks: int = Field(description="As `stars`.")
     last_commit_sha: str | None
     last_commit_message: str | None
     last_commit_author: str | None

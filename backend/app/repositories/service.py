@@ -117,6 +117,9 @@ async def update_repository(
     if "access_token" in data.model_fields_set:
         token = data.access_token
         changes["access_token"] = vault.encrypt(token.get_secret_value()) if token else None
+        changes["host_retry_at"] = None  # The host told it to the former one.
+    if "description" in data.model_fields_set:
+        changes["host_etag"] = None  # What stands here is the user's word from now on.
     changed: Repository | None
     if changes:
         changed = await session.scalar(

@@ -54,7 +54,7 @@ def claim(database: SyncDatabase, job_id: uuid.UUID, *, came_again: bool) -> Cla
             .join(Job, Job.repository_id == Repository.id)
             .where(Job.id == job_id)
             .with_for_update(of=Repository)
-            .options(undefer(Repository.access_token), undefer(Repository.host_etag), undefer(Repository.host_retry_at))
+            .options(undefer(Repository.access_token), undefer(Repository.host_etag))
         )
         attempt = session.scalar(
             update(Job)
@@ -128,6 +128,23 @@ def _update_claimed(session: Session, claim: Claim, values: dict[str, Any]) -> N
         raise ClaimLostError(f"Attempt {claim.attempt} of job {claim.job_id} is no longer the one that counts.")
 
 
+@dataclass(frozen=True, slots=True)
+class HostPause:
+    """A host's wish to be left alone: until when, and by whom (an encrypted token; None: by us without one)."""
+
+    until: datetime
+    access_token: bytes | None
+
+
+def host_pauses(database: SyncDatabase) -> list[HostPause]:
+    """Return the pauses that are not over. Reads all rows, in a sync that has just run git and is to ask the host."""
+    with database.session() as session:
+        rows = session.execute(
+            select(Repository.host_retry_at, Repository.access_token).where(Repository.host_retry_at > func.now())
+        )
+        return [HostPause(until, token) for until, token in rows if until is not None]
+
+
 def succeed(
     database: SyncDatabase,
     claim: Claim,
@@ -144,7 +161,10 @@ def succeed(
     """
     with database.session() as session:
         repository = session.get(
-            Repository, claim.repository.id, options=[undefer(Repository.access_token)], with_for_update=True
+            Repository,
+            claim.repository.id,
+            options=[undefer(Repository.access_token), undefer(Repository.host_etag)],
+            with_for_update=True,
         )
         _update_claimed(
             session,
@@ -161,11 +181,10 @@ def succeed(
             _apply_state(repository, state)
             if facts is not None:
                 _apply_facts(repository, facts)
-            if retry_host_at is not None:
-                repository.host_retry_at = retry_host_at
-            # Unless a user has set another one meanwhile.
-            if rotated_token is not None and repository.access_token == claim.repository.access_token:
-                repository.access_token = rotated_token
+            # Unless a user has set another token meanwhile: to that one GitHub said nothing.
+            if repository.access_token == claim.repository.access_token:
+                repository.host_retry_at = retry_host_at or repository.host_retry_at
+                repository.access_token = rotated_token or repository.access_token
         session.commit()
 
 
@@ -188,11 +207,12 @@ def _apply_facts(repository: Repository, facts: GithubFacts) -> None:
     repository.stars = facts.stars
     repository.forks = facts.forks
     repository.is_private = facts.is_private
-    # A description that somebody wrote here stays.
-    repository.description = repository.description or facts.description
     repository.owner, repository.name = facts.owner, facts.name
     repository.full_name = f"{facts.owner}/{facts.name}"
-    repository.host_etag = facts.etag
+    # See the column: a description that a user wrote stays, and GitHub's is followed.
+    if repository.host_etag is not None or not repository.description:
+        repository.description = facts.description
+        repository.host_etag = facts.etag or ""
 
 
 def fail(database: SyncDatabase, claim: Claim, reason: str) -> None:

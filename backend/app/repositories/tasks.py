@@ -6,11 +6,9 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import structlog
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Task, shared_task, signals
@@ -24,13 +22,12 @@ from app.config import Settings, get_settings
 from app.correlation import bind, for_request
 from app.database import SyncDatabase, worker_database
 from app.heartbeat import short_lived_client
-from app.repositories import git, github, schedule, store
+from app.repositories import git, host, schedule, store
 from app.repositories.git_error import GitError
 from app.repositories.git_remote import SshFiles
 from app.repositories.lease import Lease
 from app.repositories.service import SYNC_TASK, send_sync
 from app.repositories.url import UrlNotAllowedError, UrlPolicy, parse_url
-from app.telemetry.outbound import CorrelatedTransport
 from app.telemetry.queues import priority_keys
 from app.utils.metrics import REPOSITORY_OPERATIONS
 from app.vault import TokenUnreadableError, TokenVault
@@ -40,7 +37,6 @@ log = structlog.get_logger(__name__)
 GIVE_UP_TASK: Final = "repositories.give_up"
 _MAX_RETRIES: Final = 3
 _REPORT_EVERY_S: Final = 1.0
-_HOST_TIMEOUT_S: Final = 10.0
 _DUE_AT_ONCE: Final = 100
 # A round every ten minutes.
 _FORGET_AT_ONCE: Final = 10_000
@@ -163,8 +159,8 @@ def _sync(settings: Settings, database: SyncDatabase, claim: store.Claim) -> Non
         ),
         on_progress=_reporter(database, claim),
     )
-    facts, retry_host_at = _ask_host(settings, claim, url.host, token)
-    store.succeed(database, claim, state, facts, retry_host_at=retry_host_at, rotated_token=rotated)
+    answer = host.ask(settings, database, claim, host=url.host, token=token)
+    store.succeed(database, claim, state, answer.facts, retry_host_at=answer.retry_at, rotated_token=rotated)
 
 
 def clone_directory(settings: Settings, repository_id: int) -> Path:
@@ -190,35 +186,6 @@ def _reporter(database: SyncDatabase, claim: store.Claim) -> Callable[[str, int]
             log.warning("sync.progress_not_written", error_type=type(error).__name__)
 
     return on_progress
-
-
-def _ask_host(
-    settings: Settings, claim: store.Claim, host: str | None, token: str | None
-) -> tuple[github.GithubFacts | None, datetime | None]:
-    """Return what GitHub knows, and until when it wants to be left alone. Never fails: a sync does without."""
-    repository = claim.repository
-    if not github.is_github_host(host, settings.github_api_url):
-        return None, None
-    if repository.host_retry_at is not None and repository.host_retry_at > datetime.now(UTC):
-        log.info("github.left_alone", until=repository.host_retry_at.isoformat())
-        return None, None
-    transport = CorrelatedTransport(settings.correlation_hosts)
-    with httpx.Client(transport=transport, timeout=_HOST_TIMEOUT_S) as client:
-        answer = github.fetch_facts(
-            repository.owner,
-            repository.name,
-            client=client,
-            api_url=settings.github_api_url,
-            token=token,
-            etag=repository.host_etag,
-        )
-    if isinstance(answer, github.GithubFacts):
-        return answer, None
-    if isinstance(answer, github.Unavailable):
-        log.warning("github.unavailable", reason=answer.reason, retry_after_s=answer.retry_after_s)
-        if answer.retry_after_s:
-            return None, datetime.now(UTC) + timedelta(seconds=answer.retry_after_s)
-    return None, None
 
 
 @shared_task(name="repositories.queue_due", bind=True, ignore_result=True)

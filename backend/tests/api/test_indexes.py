@@ -1,10 +1,11 @@
 """The queries that the service runs, explained on thousands of rows: what finds its index, and what reads all rows.
 
-What reads all rows is meant for thousands of them. EXPLAIN ANALYZE on two slow cores, busy with other tests: `q` takes
-13 ms for its total and 16 ms for its page among 10,000 repositories (11 MB), a total of 100,000 jobs 36 ms.
+What reads all rows is meant for thousands of them. EXPLAIN ANALYZE on two slow cores, busy with other tests, among
+10,000 repositories (11 MB): `q` takes 13 ms for its total and 16 ms for its page, GitHub's pauses take 6 ms. A total of
+100,000 jobs takes 36 ms.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +19,7 @@ from sqlalchemy.engine import Engine
 from app.config import driver_url
 from app.database import SyncDatabase, make_sync_engine
 from app.repositories.schedule import lost_jobs, queue_due
+from app.repositories.store import host_pauses
 from tests.api.conftest import Start
 
 ROWS = 4000
@@ -48,6 +50,24 @@ def explain(connection: Connection, statements: Statements) -> list[str]:
             rows = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
             plans.append("\n".join(row[0] for row in rows))
     return plans
+
+
+@contextmanager
+def sync_database(url: str) -> Iterator[SyncDatabase]:
+    """A worker's way to a database."""
+    engine = make_sync_engine(driver_url(url, "psycopg"), mode="off", application="test", pool_size=1, overflow=0)
+    try:
+        yield SyncDatabase(engine)
+    finally:
+        engine.dispose()
+
+
+def worker_plans(database: SyncDatabase, ask: Callable[[SyncDatabase], object]) -> str:
+    """Return the plans of what a question of the worker's asks."""
+    with recorded() as statements:
+        ask(database)
+    with database.session() as session:
+        return "\n".join(explain(session.connection(), statements))
 
 
 async def plans(client: httpx.AsyncClient, method: str, path: str) -> list[str]:
@@ -134,17 +154,15 @@ async def test_a_search_reads_all_rows_unless_something_else_narrows_it(many: ht
 @pytest.mark.usefixtures("many")
 def test_what_is_due_and_what_was_lost_are_found_by_index(empty_database: str) -> None:
     """Beat asks every half minute, whether anything is due or not."""
-    engine = make_sync_engine(
-        driver_url(empty_database, "psycopg"), mode="off", application="test", pool_size=1, overflow=0
-    )
-    try:
-        with recorded() as statements:
-            queue_due(SyncDatabase(engine), 3600, 100)
-        with engine.connect() as connection:
-            assert "ix_repositories_sync_attempted_at" in (plan := str(explain(connection, statements))), plan
-        with recorded() as statements:
-            lost_jobs(SyncDatabase(engine), silent_s=60, queue_is_empty=True)
-        with engine.connect() as connection:
-            assert "Seq Scan on jobs" not in (plan := str(explain(connection, statements))), plan
-    finally:
-        engine.dispose()
+    with sync_database(empty_database) as database:
+        due = worker_plans(database, lambda database: queue_due(database, 3600, 100))
+        assert "ix_repositories_sync_attempted_at" in due
+        lost = worker_plans(database, lambda database: lost_jobs(database, silent_s=60, queue_is_empty=True))
+        assert "Seq Scan on jobs" not in lost, lost
+
+
+@pytest.mark.usefixtures("many")
+def test_githubs_pauses_are_looked_for_in_all_rows(empty_database: str) -> None:
+    """Once a sync of a repository on GitHub, beside a question over the network."""
+    with sync_database(empty_database) as database:
+        assert "Seq Scan on repositories" in worker_plans(database, host_pauses)

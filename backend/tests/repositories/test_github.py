@@ -10,31 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.repositories.github import Answer, GithubFacts, NotModified, Unavailable, fetch_facts, is_github_host
+from tests.repositories.github_server import ETAG, REPOSITORY
 
 API = "https://api.github.com"
-# Out of the example response of "Get a repository".
-REPOSITORY: dict[str, Any] = {
-    "id": 1296269,
-    "node_id": "MDEwOlJlcG9zaXRvcnkxMjk2MjY5",
-    "name": "Hello-World",
-    "full_name": "octocat/Hello-World",
-    "owner": {"login": "octocat", "id": 1, "type": "User", "site_admin": False},
-    "private": False,
-    "html_url": "https://github.com/octocat/Hello-World",
-    "description": "This your first repo!",
-    "fork": False,
-    "language": None,
-    "forks_count": 9,
-    "forks": 9,
-    "stargazers_count": 80,
-    "watchers_count": 80,
-    "default_branch": "master",
-    "open_issues_count": 0,
-    "visibility": "public",
-}
-FACTS = GithubFacts(
-    "octocat", "Hello-World", "This your first repo!", False, 80, 9, "master", '"644b5b0155e6404a9cc4bd9d8b1ae730"'
-)
+FACTS = GithubFacts("octocat", "Hello-World", "This your first repo!", False, 80, 9, "master", ETAG)
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -51,7 +30,7 @@ def respond(status: int, headers: dict[str, str] | None = None, **kwargs: Any) -
 
 
 def test_a_repository_is_described() -> None:
-    assert ask(respond(200, {"ETag": FACTS.etag or ""}, json=REPOSITORY)) == FACTS
+    assert ask(respond(200, {"ETag": ETAG}, json=REPOSITORY)) == FACTS
 
 
 def test_the_request_is_as_github_asks() -> None:

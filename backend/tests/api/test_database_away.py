@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -36,6 +37,7 @@ async def test_a_pool_that_stays_empty_is_503(
 ) -> None:
     """More at once than connections: the next ones wait, and not for ever."""
     monkeypatch.setattr("app.database._POOL_TIMEOUT_S", 0.1)
+    waited_in_vain = REGISTRY.get_sample_value("commandcenter_db_pool_timeouts_total") or 0
     async with gate_before(empty_database) as (gate, url):
         client = await start(database_url=url, db_pool_size=1, db_pool_overflow=0)
         assert (await client.get("/jobs")).status_code == 200
@@ -46,6 +48,7 @@ async def test_a_pool_that_stays_empty_is_503(
         assert (response.status_code, response.headers["retry-after"]) == (503, "5")
         gate.open()
         assert (await served).status_code == 200
+    assert REGISTRY.get_sample_value("commandcenter_db_pool_timeouts_total") == waited_in_vain + 1
 
 
 class _ToldError(Exception):

@@ -12,21 +12,26 @@ import yaml
 from prometheus_client import Counter, Gauge, Histogram
 
 from app.utils import metrics
+from tests.contracts.test_correlation_page import functions_in
 from tests.grafana import BACKEND, dashboards, filled_in
+from tests.monitoring_stack import MonitoredSystem
 from tests.promql import wants
 
 ROOT = BACKEND.parent
-# Series that are there only once something went wrong, with what tells that they can be.
+# Series that are there only once something went wrong, with the test that sees them written.
 ONLY_IN_TROUBLE = {
-    "commandcenter_observability_failures_total": "tests/integration/test_error_tracking.py breaks hooks and sees it",
+    "commandcenter_observability_failures_total": (
+        "integration/test_error_tracking.py::test_a_broken_hook_does_not_break_a_request"
+    ),
 }
-# What a healthy system leaves at 0, with the test that moves it.
+# Series that are there and that a healthy system leaves at 0, with the same.
 AT_REST = {
-    "FAILURES": "integration/test_error_tracking.py::test_a_broken_hook_does_not_break_a_request",
-    "LOG_LINES_DROPPED": "telemetry/test_logs.py::test_what_does_not_fit_is_dropped_and_counted",
-    "DB_POOL_TIMEOUTS": "@@",
-    "CELERY_QUEUE_DEPTH": "telemetry/test_queues.py::test_tasks_of_every_priority_are_in_the_depth",
-    "CELERY_QUEUE_OLDEST": "@@",
+    "commandcenter_log_lines_dropped_total": "telemetry/test_logs.py::test_what_does_not_fit_is_dropped_and_counted",
+    "commandcenter_db_pool_timeouts_total": "api/test_database_away.py::test_a_pool_that_stays_empty_is_503",
+    "celery_queue_depth": "telemetry/test_queues.py::test_tasks_of_every_priority_are_in_the_depth",
+    "celery_queue_oldest_task_age_seconds": (
+        "telemetry/test_queues.py::test_the_oldest_task_of_every_priority_tells_the_age"
+    ),
 }
 SHOWN_S = 3600
 
@@ -102,10 +107,27 @@ def test_each_metric_has_a_reader(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_each_metric_is_written(name: str, there: dict[str, set[str]]) -> None:
-    """A metric that is defined and never written is worse than none: people take its silence for good news."""
-    if not series_of(OURS[name]) & ONLY_IN_TROUBLE.keys():
-        assert series_of(OURS[name]) <= there.keys(), f"{name} is never written"
+def test_each_metric_is_written(name: str, there: dict[str, set[str]], lived: MonitoredSystem) -> None:
+    """A metric that is defined and never written is worse than none: people take its silence for good news.
+
+    One without labels, or whose labels are made at the start, is exported at 0 where nobody writes it.
+    """
+    series = series_of(OURS[name])
+    if series & ONLY_IN_TROUBLE.keys():
+        return
+    assert series <= there.keys(), f"{name} is never written"
+    if not series & AT_REST.keys():
+        [counting] = [each for each in series if not each.endswith(("_bucket", "_sum"))]
+        highest = lived.value(f"max(max_over_time({counting}[1h]))")
+        assert highest, f"{name} is exported, and never written"
+
+
+@pytest.mark.parametrize("series", [*ONLY_IN_TROUBLE, *AT_REST])
+def test_each_series_of_trouble_is_ours_and_seen_written_by_a_test(series: str) -> None:
+    """On a healthy system nobody would see that it is not."""
+    assert series in {each for metric in OURS.values() for each in series_of(metric)}
+    path, _, test = (ONLY_IN_TROUBLE | AT_REST)[series].partition("::")
+    assert test in functions_in(path)
 
 
 def test_each_metric_has_the_labels_it_says(there: dict[str, set[str]]) -> None:

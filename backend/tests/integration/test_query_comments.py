@@ -27,6 +27,7 @@ from tests.system import System, eventually
 
 ASYNC_APPLICATION = "test-api"
 SYNC_APPLICATION = "test-worker"
+LOCK = 4711
 
 
 def task(request_id: str, name: str = "repositories.sync") -> Correlation:
@@ -73,14 +74,21 @@ def make_sync(database: str) -> Iterator[Callable[[Mode], Engine]]:
         engine.dispose()
 
 
-def activity(admin_url: str, marker: str) -> list[tuple[str, str]]:
-    """Return (application_name, query) of what runs now and holds `marker`, asked over a connection of its own."""
-    with psycopg.connect(admin_url) as connection:
-        rows = connection.execute(
-            "SELECT application_name, query FROM pg_stat_activity WHERE query LIKE %s AND pid <> pg_backend_pid()"
-            " AND state = 'active'",
-            [f"%{marker}%"],
-        ).fetchall()
+@pytest.fixture
+def held(database: str) -> Iterator["psycopg.Connection[Any]"]:
+    """A second connection, there before all others, that holds the advisory lock LOCK: who wants it hangs."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        yield connection
+
+
+def activity(outside: "psycopg.Connection[Any]", marker: str) -> list[tuple[str, str]]:
+    """Return (application_name, query) of what runs now and holds `marker`, as another connection sees it."""
+    rows = outside.execute(
+        "SELECT application_name, query FROM pg_stat_activity WHERE query LIKE %s AND pid <> pg_backend_pid()"
+        " AND state = 'active'",
+        [f"%{marker}%"],
+    ).fetchall()
     return [(str(name), str(query)) for name, query in rows]
 
 
@@ -90,7 +98,7 @@ def logged(log: Path, request_id: str, marker: str) -> list[str]:
 
 
 async def test_a_running_query_names_its_request(
-    make_async: Callable[[Mode], AsyncEngine], postgres_admin_url: str, postgres_log: Path
+    make_async: Callable[[Mode], AsyncEngine], held: "psycopg.Connection[Any]", postgres_log: Path
 ) -> None:
     """On call: this query hangs; who asked for it?"""
     engine = make_async("transaction")
@@ -98,11 +106,11 @@ async def test_a_running_query_names_its_request(
     async def run() -> None:
         with bind(request("req-activity")):
             async with engine.begin() as connection:
-                await connection.execute(text("SELECT pg_sleep(3), 'activity-marker'"))
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK}), 'activity-marker'"))
 
     running = asyncio.create_task(run())
     found = await asyncio.to_thread(
-        eventually, lambda: activity(postgres_admin_url, "activity-marker"), what="the query in pg_stat_activity"
+        eventually, lambda: activity(held, "activity-marker"), what="the query in pg_stat_activity"
     )
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -110,24 +118,26 @@ async def test_a_running_query_names_its_request(
     assert application == "req-activity"
     assert query.startswith("/*application='test-api',db_driver='asyncpg',framework='fastapi',route='%2Fapi%2Fv1")
     assert "req-activity" not in query
-    assert logged(postgres_log, "req-activity", "canceling statement")
+    # Nobody waits for the answer of a query that was given up.
+    eventually(lambda: logged(postgres_log, "req-activity", "canceling statement"), what="the server's line of it")
 
 
 def test_a_workers_running_query_names_its_request(
-    make_sync: Callable[[Mode], Engine], postgres_admin_url: str
+    make_sync: Callable[[Mode], Engine], held: "psycopg.Connection[Any]"
 ) -> None:
     """The same for psycopg, which has no BEGIN of its own to hook into."""
     engine = make_sync("transaction")
 
     def run() -> None:
         with bind(task("req-worker")), engine.begin() as connection:
-            connection.execute(text("SELECT pg_sleep(1), 'worker-marker'"))
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK}), 'worker-marker'"))
 
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        [(application, query)] = eventually(lambda: activity(postgres_admin_url, "worker-marker"))
+        [(application, query)] = eventually(lambda: activity(held, "worker-marker"))
     finally:
+        held.execute("SELECT pg_advisory_unlock_all()")
         thread.join()
     assert application == "req-worker"
     assert query.startswith(

@@ -57,6 +57,7 @@ class GitServer:
         status: answered to everything, or None.
         dumb: whether to answer as a server that knows nothing of Git.
         pause_s: slept before each answer to a POST, that is, to what follows after the server was found.
+        held: beginnings of paths of which no POST is answered until they are taken out.
         seen: of each request, its path and its Authorization.
         stopped: set when the server ends, so that no handler outlives its test.
     """
@@ -69,6 +70,7 @@ class GitServer:
     status: int | None = None
     dumb: bool = False
     pause_s: float = 0
+    held: set[str] = field(default_factory=set)
     seen: list[tuple[str, str | None]] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -106,6 +108,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        while any(self.path.startswith(each) for each in tuple(self.state.held)):
+            if self.state.stopped.wait(0.02):
+                return
         if not self.state.stopped.wait(self.state.pause_s):
             self._answer(body)
 

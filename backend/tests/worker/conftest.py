@@ -75,6 +75,7 @@ def host(git_host: GitServer) -> Iterator[GitServer]:
     yield git_host
     git_host.token, git_host.status, git_host.pause_s = None, None, 0
     git_host.redirects.clear()
+    git_host.held.clear()
 
 
 @pytest.fixture(scope="module")

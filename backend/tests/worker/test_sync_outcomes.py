@@ -122,12 +122,14 @@ def test_one_sync_of_a_repository_at_a_time(service: Service, host: GitServer) -
     """A second one is refused while it runs; another repository's is not."""
     _, url = hosted(host, "slow")
     _, other = hosted(host, "other")
-    host.pause_s = 0.5
+    host.held.add("/owner/slow/")
     repository_id, other_id = service.register(url), service.register(other)
     job_id = service.ask(repository_id)
     service.wait_for_run(job_id)
     assert service.client.post(f"/api/v1/repositories/{repository_id}/sync").status_code == 409
     assert service.sync(other_id)["status"] == "succeeded"
+    assert service.job(job_id)["status"] == "running"
+    host.held.clear()
     assert service.system.finished_job(service.client, job_id)["status"] == "succeeded"
 
 

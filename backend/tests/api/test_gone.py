@@ -3,7 +3,7 @@
 import socket
 from urllib.parse import urlsplit
 
-from tests.system import System
+from tests.system import System, eventually
 
 
 def test_a_client_that_goes_away_mid_body_is_499(system: System) -> None:
@@ -16,5 +16,13 @@ def test_a_client_that_goes_away_mid_body_is_499(system: System) -> None:
         )
     line = system.wait_for_line("api", request_id="gone-1", event="request.finished")
     assert line["status"] == 499
+
+    def later_line() -> bool:
+        """Whether the process that told of it has told of a later request: what it had to say of this one is there."""
+        with system.client() as client:
+            request_id = client.get("/api/v1/repositories").headers["X-Request-ID"]
+        return bool(system.wait_for_line("api", request_id=request_id, event="request.finished")["pid"] == line["pid"])
+
+    eventually(later_line, within_s=60, what="a later request to the same process")
     assert not [line for line in system.log_lines("api", request_id="gone-1") if line["level"] in {"error", "critical"}]
     assert not [line for line in system.log_lines("api", level="error") if "ClientDisconnect" in str(line)]

@@ -210,6 +210,8 @@ def test_a_client_that_leaves_while_a_handler_reads_counts_as_499(served: str, l
         connection.sendall(b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
     [line] = eventually(lambda: [line for line in log_lines() if line["event"] == "request.finished"])
     assert (line["route"], line["status"]) == ("/items", 499)
+    # What the server has to say of it is said before it serves another.
+    httpx.get(f"http://{served}/items/1")
     assert not [line for line in log_lines() if line["level"] == "error"]
 
 

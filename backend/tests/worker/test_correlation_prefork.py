@@ -2,7 +2,10 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import psutil
 import pytest
 
 from tests.system import eventually
@@ -17,12 +20,30 @@ def counts(prefork: Pool, task: str) -> dict[str, float]:
     return {state: number for state, number in found.items() if number}
 
 
+@contextmanager
+def child_ends(prefork: Pool) -> Iterator[None]:
+    """In the block a child ends; wait until its parent has put another one in its place.
+
+    By then it has told and counted all that it has to say of the one that ended.
+    """
+    parent = psutil.Process(prefork.system.processes["worker"].pid)
+    before = {child.pid for child in parent.children()}
+    yield
+
+    def replaced() -> bool:
+        now = {child.pid for child in parent.children()}
+        return bool(before - now and now - before)
+
+    eventually(replaced, what="another child in the place of the one that ended")
+
+
 def test_what_is_terminated_while_it_runs_is_revoked_and_nothing_else(prefork: Pool) -> None:
     """Its process is ended for it; that is no failure, and no lost run."""
     task_id = prefork.send("terminated", "test.sleep", 60)
     eventually(lambda: prefork.lines("terminated", "test.sleeping"), what="a task that runs")
-    prefork.app.control.revoke(task_id, terminate=True, signal="SIGTERM")
-    [line] = prefork.finished("terminated")
+    with child_ends(prefork):
+        prefork.app.control.revoke(task_id, terminate=True, signal="SIGTERM")
+        [line] = prefork.finished("terminated")
     assert (line["state"], line["task_id"], line["attempt"]) == ("REVOKED", task_id, 1)
     prefork.send("after-terminated", "test.sleep", 0)
     prefork.finished("after-terminated")
@@ -35,8 +56,9 @@ def test_what_is_killed_while_it_runs_is_revoked_and_nothing_else(prefork: Pool)
     before = counts(prefork, "test.sleep").get("REVOKED", 0)
     task_id = prefork.send("killed", "test.sleep", 60)
     eventually(lambda: prefork.lines("killed", "test.sleeping"), what="a task that runs")
-    prefork.app.control.revoke(task_id, terminate=True, signal="SIGKILL")
-    [line] = prefork.finished("killed")
+    with child_ends(prefork):
+        prefork.app.control.revoke(task_id, terminate=True, signal="SIGKILL")
+        [line] = prefork.finished("killed")
     assert line["state"] == "REVOKED"
     prefork.send("after-killed", "test.sleep", 0)
     prefork.finished("after-killed")
@@ -112,7 +134,8 @@ def test_a_child_that_is_killed_while_idle_takes_nothing_along(prefork: Pool) ->
     prefork.finished("before-idle")
     [line] = prefork.started("before-idle")
     failures = prefork.metric("celery_task_failures_total")
-    os.kill(line["pid"], signal.SIGKILL)
+    with child_ends(prefork):
+        os.kill(line["pid"], signal.SIGKILL)
     for number in range(4):
         prefork.send(f"after-idle-{number}", "test.note")
         prefork.finished(f"after-idle-{number}")

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ops.release import detection, schema
+from ops.release import detection, monitoring_files, schema
 from ops.release.apply import steps
 from ops.release.at_work import choose_target, looked_at
 from ops.release.changes import JsonOption, ReleaseOption
@@ -51,6 +51,7 @@ def _planned(target: Target, commit: str) -> dict[str, Any]:
     head = target.revisions(commit)[0]
     release = new_id(commit)
     journal, folder = target.releases.journal(release), target.releases.of(release)
+    bounds = detection.bounds(target.checkout / "monitoring", monitoring_files.alertmanager_file(target))
     return {
         "commit": commit,
         "running": running["commit"],
@@ -62,7 +63,7 @@ def _planned(target: Target, commit: str) -> dict[str, Any]:
         "steps": [step.about for step in steps(target, journal, commit, folder)],
         "config": config_diff(target.checkout, str(running["commit"]), commit),
         "switches_taken_back": dict(running.get("switches", {})),
-        "time_to_detect": [asdict(each) for each in detection.bounds(target.checkout / "monitoring")],
+        "time_to_detect": [asdict(each) for each in bounds],
     }
 
 
@@ -77,10 +78,11 @@ def _print_plan(console: Console, kind: str, planned: Mapping[str, Any]) -> None
     _print_config(console, planned["config"])
     if planned["switches_taken_back"]:
         console.print(f"\nTakes back what a rollback switched: {escape(str(planned['switches_taken_back']))}")
-    console.print("\nTime to detect, at most, when every request fails:")
+    console.print("\nTime to detect, at most, for a total failure; and at worst, at any share that an alert fires at:")
     for bound in planned["time_to_detect"]:
         covered = f", but {bound['covered_by']} goes before it" if bound["covered_by"] else ""
-        console.print(f"  {bound['alert']}: {bound['seconds']:.0f} s{covered}")
+        less = f" (where over {bound['least_share']:.0%} fail, people hear in time)" if bound["least_share"] else ""
+        console.print(f"  {bound['alert']}: {bound['seconds']:.0f} s{covered}; {bound['worst_s']:.0f} s{less}")
     console.print("\nNothing was changed. Next: commandcenter release preflight")
 
 

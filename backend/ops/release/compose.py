@@ -81,6 +81,11 @@ class ComposeTarget:
         return self._root / "monitoring"
 
     @property
+    def alertmanager_file(self) -> Path:
+        """Alertmanager's configuration, as it is mounted; `commandcenter alerts config` makes it."""
+        return self._secrets.folder / "alertmanager" / "alertmanager.yml"
+
+    @property
     def prometheus_url(self) -> str:
         """Where Prometheus answers."""
         return f"http://127.0.0.1:{self._settings['PROMETHEUS_PORT']}"
@@ -109,7 +114,7 @@ class ComposeTarget:
         return self._secrets.all_parts()
 
     def wanted_secrets(self) -> dict[str, str]:
-        """Return the secrets the file mounts, without their addresses."""
+        """Return the secrets that the compose file mounts; of a file that is more, its secret part."""
         return self._secrets.wanted()
 
     @property

@@ -82,6 +82,11 @@ class NativeTarget:
         return monitoring.released_folder(self._settings)
 
     @property
+    def alertmanager_file(self) -> Path:
+        """What each start makes Alertmanager's configuration of."""
+        return self._layout.root / "monitoring" / "alertmanager.yml"
+
+    @property
     def prometheus_url(self) -> str:
         """Where Prometheus answers."""
         return f"http://127.0.0.1:{self._settings.port('PROMETHEUS_PORT')}"

@@ -38,6 +38,10 @@ class Target(Protocol):
         """Folder of the rules that Prometheus is to evaluate, and of the prometheus.yml that names their files."""
 
     @property
+    def alertmanager_file(self) -> Path:
+        """Alertmanager's configuration that a start would take, be it there or not."""
+
+    @property
     def prometheus_url(self) -> str:
         """Where Prometheus answers."""
 

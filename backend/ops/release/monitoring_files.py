@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import yaml
 
+from ops.alerting.alertmanager import for_amtool
 from ops.release.findings import Finding, judged
 from ops.release.target import Target
 from ops.stack import receivers
@@ -16,8 +17,6 @@ from ops.stack.programs import find
 
 # Where Prometheus's container has the checkout's folder `monitoring`.
 _MOUNTED: Final = "/etc/prometheus"
-# An address that resolves nowhere, in place of one that lies in a file.
-_NOWHERE: Final = "http://in-a-file.invalid/"
 
 
 def load(file: Path) -> dict[str, Any]:
@@ -85,22 +84,8 @@ def _alertmanager(target: Target) -> Finding:
     # Containers have a newer Alertmanager than this host has tools: an old one knows no `url_file` of a webhook.
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / file.name
-        copy.write_text(_with_addresses(file))
+        copy.write_text(for_amtool(file.read_text(errors="replace"), program))
         return _asked(name, "amtool", "check-config", str(copy), shown=str(file))
-
-
-def _with_addresses(file: Path) -> str:
-    """Return the configuration with an address in place of each file that holds one of a webhook."""
-    try:
-        config = yaml.safe_load(file.read_text())
-        hooks = [hook for receiver in config["receivers"] for hook in receiver.get("webhook_configs") or ()]
-        for hook in hooks:
-            if hook.pop("url_file", None):
-                hook.setdefault("url", _NOWHERE)
-    except (UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError):
-        # It is not in order, and amtool says how.
-        return file.read_text(errors="replace")
-    return yaml.safe_dump(config)
 
 
 def _asked(name: str, tool: str, *arguments: str, shown: str = "") -> Finding:

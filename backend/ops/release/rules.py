@@ -89,7 +89,7 @@ def of_files(folder: Path) -> list[Rule]:
 def _of_file(group: str, rule: Mapping[str, Any]) -> Rule:
     kind = "alert" if "alert" in rule else "record"
     labels = {name: str(value) for name, value in (rule.get("labels") or {}).items()}
-    return Rule(group, kind, rule[kind], str(rule["expr"]), seconds(str(rule.get("for", ""))), labels)
+    return Rule(group, kind, rule[kind], str(rule["expr"]), seconds(str(rule.get("for", "0s"))), labels)
 
 
 def _loaded(client: httpx.Client) -> list[Rule]:

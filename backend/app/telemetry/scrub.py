@@ -18,10 +18,12 @@ _rules: list[tuple[re.Pattern[str], str]] = [
         rf"\1\2{MASK}",
     ),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {MASK}"),
-    # password=x, access_token: "x", "api_key": "x".
+    # PWD={x;y} in a DSN of ODBC: what stands in braces may hold anything, and a brace as two.
+    (re.compile(r"(?i)((?:password|pwd)\s{0,9}=\s{0,9})\{(?:[^}\r\n]|\}\})*\}?"), rf"\1{MASK}"),
+    # password=x, Pwd=x, access_token: "x", "api_key": "x".
     (
         re.compile(
-            r"(?i)((?:password|passwd|passphrase|secret|token|credential|(?:api|access|private|secret|encryption)[_-]?key)s?)"
+            r"(?i)((?:password|passwd|passphrase|pwd|secret|token|credential|(?:api|access|private|secret|encryption)[_-]?key)s?)"
             r"((?:\\{0,3}['\"])?\s{0,9}(?:=>|[:=])\s{0,9}b?|['\"],\s{0,9}b?(?=['\"]))(?!\[scrubbed\])"
             r"(?:\\{1,3}\"[^\"\\\r\n]*(?:\\{1,3}\")?|\"[^\"\r\n]*\"?|'[^'\r\n]*'?|[^\s,;&'\")}\]]+)"
         ),
@@ -30,7 +32,7 @@ _rules: list[tuple[re.Pattern[str], str]] = [
     # --password x, and PASSWORD 'x' in SQL.
     (
         re.compile(
-            r"(?i)(--[a-z-]{0,40}(?:password|passphrase|secret|token|key)(?:\s{1,9}|['\"],\s{0,9}['\"]))(?!\[scrubbed\])[^\s'\"-][^\s'\"]*"
+            r"(?i)(--[a-z-]{0,40}(?:password|passwd|passphrase|pwd|secret|token|key)(?:\s{1,9}|['\"],\s{0,9}['\"]))(?!\[scrubbed\])[^\s'\"-][^\s'\"]*"
         ),
         rf"\1{MASK}",
     ),
@@ -63,17 +65,19 @@ _rules: list[tuple[re.Pattern[str], str]] = [
 
 _has_own_patterns = False
 
-# Cheap test first: a text with none of these, in lower case, needs no rule.
+# Cheap test first: a text with none of these, in lower case, needs no rule; nor one without the exact ones, as it is.
 _HINTS: Final = (
-    "://", "authorization", "cookie", "bearer", "basic", "passw", "secret", "token", "key", "_pat_", "glpat-", "xox",
-    "eyj", "failing row", "@", "scram-", "akia", "asia", "k_live_", "passph", "credential",
-    "invalid input", "[parameters: ",
+    "://", "authorization", "cookie", "bearer", "basic", "pass", "pwd", "dsn", "secret", "token", "key",
+    "_pat_", "glpat-", "xox", "failing row", "@", "k_live_", "credential", "invalid input", "[parameters: ",
 )  # fmt: skip
+# Found faster: most of a line is in lower case.
+_EXACT_HINTS: Final = ("eyJ", "AKIA", "ASIA", "SCRAM-SHA-256$")
 _HINTS_BYTES: Final = tuple(hint.encode() for hint in _HINTS)
+_EXACT_HINTS_BYTES: Final = tuple(hint.encode() for hint in _EXACT_HINTS)
 _GITHUB: Final = re.compile("gh[pousr]_")
 _GITHUB_BYTES: Final = re.compile(b"gh[pousr]_")
 
-# Keys whose values are secrets whatever they look like.
+# Keys whose values are secrets whatever they look like. Each word has a hint above: no line is looked at without one.
 _SECRET_KEY: Final = re.compile(
     r"(?i)(?:^|[_-])(?:password|passwd|passphrase|pwd|secret|token|authorization|cookie|credential|dsn|"
     r"(?:api|access|private|secret|encryption)[_-]?key)s?$"
@@ -88,17 +92,28 @@ def may_hold_secret(line: bytes) -> bool:
     for hint in _HINTS_BYTES:
         if hint in lower:
             return True
+    for hint in _EXACT_HINTS_BYTES:
+        if hint in line:
+            return True
     return _GITHUB_BYTES.search(line) is not None
 
 
 def scrub(text: str) -> str:
     """Return `text` with what looks like a secret masked."""
-    lower = text.lower()
-    if not _has_own_patterns and not any(hint in lower for hint in _HINTS) and _GITHUB.search(text) is None:
+    if not _has_own_patterns and not _has_hint(text):
         return text
     for pattern, replacement in _rules:
         text = pattern.sub(replacement, text)
     return text
+
+
+def _has_hint(text: str) -> bool:
+    lower = text.lower()
+    return (
+        any(hint in lower for hint in _HINTS)
+        or any(hint in text for hint in _EXACT_HINTS)
+        or _GITHUB.search(text) is not None
+    )
 
 
 def scrub_pair(key: str, value: Any) -> Any:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from app.telemetry import scrub as module
 from app.telemetry.logs import configure_logging
 from app.telemetry.scrub import MASK, add_patterns, may_hold_secret, scrub
+from tests.fuzzing import fuzzed
 
 SECRET = "s3cr3t-Value.9"
 
@@ -44,6 +45,11 @@ SECRET = "s3cr3t-Value.9"
         f"passphrase={SECRET}",
         f"credentials={SECRET}",
         f"encryption_key: {SECRET}",
+        f"Server=db;Uid=u;Pwd={SECRET};Encrypt=yes",
+        f"DRIVER={{ODBC Driver}};UID=u;PWD={{x;{SECRET}}};Timeout=5",
+        f"Password={{x}}}}{SECRET}}};Timeout=5",
+        f"db_pwd: '{SECRET}'",
+        f"--pwd {SECRET}",
         f"(b'x-api-key', b'{SECRET}')",
         '{"body": "{\\"password\\": \\"s3cr3t\\"}"}',
         f"invalid input for query argument $1: '{SECRET}' (an integer is required)",
@@ -86,6 +92,7 @@ def test_a_secret_does_not_stay(text: str) -> None:
         "the password was wrong",
         "a token is wanted",
         "Keyboard",
+        "1 passed, the pwd is /srv",
         "the key: value pairs",
         "--keyword",
         "ASIA and the Pacific",
@@ -110,6 +117,8 @@ def test_what_is_no_secret_stays(text: str) -> None:
         "-----BEGIN PRIVATE KEY-----",
         "a://:",
         "eyJaaaaaaaa.",
+        "pwd={",
+        "pwd={}}",
     ],
 )
 def test_a_hostile_text_takes_no_longer_than_its_length(piece: str) -> None:
@@ -117,7 +126,9 @@ def test_a_hostile_text_takes_no_longer_than_its_length(piece: str) -> None:
     scrub(piece * (100_000 // len(piece)) + "token")
 
 
-@pytest.mark.parametrize("name", ["password=", "--password ", "token: ", "private_key='", "https://", "PASSWORD '"])
+@pytest.mark.parametrize(
+    "name", ["password=", "pwd={", "--password ", "token: ", "private_key='", "https://", "PASSWORD '"]
+)
 def test_what_is_masked_stays_as_it_is(name: str) -> None:
     """A line may come through more than once."""
     once = scrub(f"{name}{SECRET}@example.org'")
@@ -180,6 +191,13 @@ def test_nested_values_and_keys_are_scrubbed() -> None:
     )
     assert SECRET not in json.dumps(line)
     assert (line["fine"], line["token_count"]) == ("fine", 7)
+
+
+@fuzzed(1000)
+@given(st.from_regex(module._SECRET_KEY, alphabet=st.characters(codec="ascii")))
+def test_every_key_that_names_a_secret_hides_its_value(key: str) -> None:
+    """A line without a hint is written as it is: a key that is no hint would be masked only beside another secret."""
+    assert (logged(**{key: "hunter2"})[key], logged(outer=[{key: "hunter2"}])["outer"]) == (MASK, [{key: MASK}])
 
 
 def test_a_traceback_is_scrubbed() -> None:

@@ -30,6 +30,8 @@ from app.utils.metrics import (
 # The client went away before its answer was complete; nginx's number for it.
 CLIENT_GONE: Final = 499
 _SERVER_ERROR: Final = 500
+# A fault of ours, and a part that is away: what the API answers of itself. Two series a method of a route.
+_FAILURES: Final = ("500", "503")
 _NO_SQL: Final = Trail().sql_summary()
 # Probes and scrapes: neither traffic nor news.
 _QUIET: Final = frozenset(
@@ -91,7 +93,8 @@ class HttpMetricsMiddleware:
         method, route, status = key
         # A series that is born with its first failure hides that failure from `increase()`.
         if route != UNMATCHED:
-            HTTP_REQUESTS.labels(method, route, str(_SERVER_ERROR))
+            for failure in _FAILURES:
+                HTTP_REQUESTS.labels(method, route, failure)
         children = HTTP_REQUESTS.labels(method, route, str(status)), HTTP_DURATION.labels(method, route)
         self.children[key] = children
         return children

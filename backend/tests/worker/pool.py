@@ -68,14 +68,15 @@ class Pool:
 
 
 def metric_value(system: System, name: str, **labels: str) -> float:
-    """Return a metric of the worker, summed over the series that have these labels."""
+    """Return a metric of the worker, summed over the series that have these labels; 0 where there is none."""
+    return sum(value for found, value in metric_series(system, name) if labels.items() <= found.items())
+
+
+def metric_series(system: System, name: str) -> list[tuple[dict[str, str], float]]:
+    """Return labels and value of each series that the worker has of a metric."""
     text = loopback.get(f"{system.worker_metrics_url}/metrics", timeout_s=10).text
-    total = 0.0
-    for line in text.splitlines():
-        match = re.fullmatch(rf"{name}\{{(.*)\}} (\S+)", line)
-        if match and labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', match[1])).items():
-            total += float(match[2])
-    return total
+    matches = (re.fullmatch(rf"{name}\{{(.*)\}} (\S+)", line) for line in text.splitlines())
+    return [(dict(re.findall(r'(\w+)="([^"]*)"', match[1])), float(match[2])) for match in matches if match]
 
 
 @contextmanager

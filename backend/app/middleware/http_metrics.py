@@ -74,8 +74,7 @@ class HttpMetricsMiddleware:
             return
         if not self._is_publishing:
             # Now, and not when it was made: a server may fork in between.
-            self._is_publishing = True
-            keep_publishing()
+            self._is_publishing = keep_publishing()
         exchange = _Exchange(self, scope, send)
         try:
             await self._app(scope, receive, exchange.send)

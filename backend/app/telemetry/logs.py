@@ -10,17 +10,17 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Any, Final, cast
 
-import orjson
 import structlog
 
 from app.correlation import Correlation, current
 from app.errors import set_own_packages
+from app.telemetry.log_json import as_text, render
 from app.telemetry.log_sink import DescriptorSink, Sink, StreamSink, SupportsWrite
-from app.telemetry.scrub import may_hold_secret, scrub, scrub_pair
+from app.telemetry.scrub import scrub
 from app.telemetry.trail import note_line
 from app.utils.metrics import hook_failed
 
@@ -32,8 +32,8 @@ _LEVELS: Final = {
     logging.CRITICAL: "critical",
 }
 _NUMBERS: Final = {name: number for number, name in _LEVELS.items()}
-_INT_LIMIT: Final = 2**63
-_MAX_DEPTH: Final = 8
+# Of a message that its arguments did not fit.
+_MAX_UNFIT: Final = 1000
 
 # What a LogRecord always has; the rest of its attributes came through `extra`.
 _RECORD_KEYS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -70,7 +70,7 @@ def configure_logging(
     structlog.configure(
         processors=[structlog.stdlib.add_log_level, structlog.processors.format_exc_info],
         # What is below the threshold isn't written, but a trail may want it.
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        wrapper_class=_bound_logger(),
         logger_factory=_StructlogLogger,
         cache_logger_on_first_use=False,
     )
@@ -140,9 +140,11 @@ class _Writer:
     def configure(self, service: str, threshold: int, sink: Sink) -> None:
         self._service, self.threshold, self.sink = service, threshold, sink
 
-    def take(self, level: int, logger: str, event: str, fields: Mapping[str, Any]) -> None:
+    def take(self, level: int, logger: str, event: Any, fields: Mapping[str, Any]) -> None:
         """Write a line, or note it in the trail where it is below the threshold. Never raises."""
         try:
+            if not isinstance(event, str):
+                event = as_text(event)
             if level < self.threshold:
                 note_line(_LEVELS.get(level, "debug"), event, fields)
             else:
@@ -168,7 +170,7 @@ class _Writer:
         for key, value in fields.items():
             if key not in line:
                 line[key] = value
-        self.sink.write(_render(line))
+        self.sink.write(render(line))
 
     def _now(self) -> str:
         """Return the time in UTC with microseconds; the part before them is made once a second."""
@@ -192,36 +194,6 @@ def _add_task(line: dict[str, Any], correlation: Correlation) -> None:
     line["attempt"] = correlation.attempt
 
 
-def _render(line: dict[str, Any]) -> bytes:
-    """Return the line as JSON with a newline. Only a line that may hold a secret is looked at value by value."""
-    try:
-        rendered = orjson.dumps(line, default=_as_text, option=orjson.OPT_APPEND_NEWLINE)
-    except orjson.JSONEncodeError:
-        # A key that is no text, a lone surrogate, a number past 64 bits, a circle.
-        return orjson.dumps(_plain(line, 0), option=orjson.OPT_APPEND_NEWLINE)
-    if may_hold_secret(rendered):
-        return orjson.dumps(_plain(orjson.loads(rendered), 0), option=orjson.OPT_APPEND_NEWLINE)
-    return rendered
-
-
-def _plain(value: Any, depth: int) -> Any:
-    """Return `value` in what JSON has words for, scrubbed."""
-    if isinstance(value, bool | float) or value is None:
-        return value
-    if isinstance(value, int):
-        return value if abs(value) < _INT_LIMIT else str(value)
-    if depth < _MAX_DEPTH and isinstance(value, Mapping):
-        return {_clean(str(key)): scrub_pair(str(key), _plain(each, depth + 1)) for key, each in value.items()}
-    if depth < _MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
-        return [_plain(each, depth + 1) for each in value]
-    return scrub(_clean(str(value)))
-
-
-def _clean(text: str) -> str:
-    """Return `text` as UTF-8 can hold it."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def format_exception(error: BaseException) -> str:
     """Return the traceback of `error`, without locals, scrubbed."""
     return scrub("".join(traceback.format_exception(error)).rstrip())
@@ -232,10 +204,6 @@ def _nearest(level: int) -> int:
     return max((known for known in _LEVELS if known <= level), default=logging.DEBUG)
 
 
-def _as_text(value: Any) -> str:
-    return str(value)
-
-
 class _StructlogLogger:
     """What structlog calls at the end of its chain."""
 
@@ -243,9 +211,31 @@ class _StructlogLogger:
         self._name = str(args[0]) if args else "app"
 
     def msg(self, /, event: Any = "", level: str = "info", **fields: Any) -> None:
-        _writer.take(_NUMBERS.get(level, logging.INFO), self._name, str(event), fields)
+        _writer.take(_NUMBERS.get(level, logging.INFO), self._name, event, fields)
 
     debug = info = warning = error = critical = exception = log = msg
+
+
+def _bound_logger() -> type[structlog.typing.FilteringBoundLogger]:
+    """Return structlog's class of loggers, with methods that never raise: arguments may not fit their event."""
+    base = structlog.make_filtering_bound_logger(logging.DEBUG)
+    methods = {name: _never_raising(name) for name in _NUMBERS}
+    methods |= {"warn": methods["warning"], "fatal": methods["critical"], "msg": methods["info"]}
+    return type("_BoundLogger", (base,), methods)
+
+
+def _never_raising(level: str) -> Callable[..., Any]:
+    def method(self: Any, event: Any = None, *args: Any, **fields: Any) -> None:
+        try:
+            if args:
+                # As in `logging`: one mapping is for names.
+                event %= args[0] if len(args) == 1 and args[0] and isinstance(args[0], Mapping) else args
+            self._proxy_to_logger(level, event, **fields)
+        except Exception:  # noqa: BLE001 - half a line is better than none
+            hook_failed("log_call")
+            self._logger.msg(as_text(event)[:_MAX_UNFIT], level)
+
+    return method
 
 
 def _told_by_ours(record: logging.LogRecord) -> bool:
@@ -260,10 +250,6 @@ def _told_by_ours(record: logging.LogRecord) -> bool:
     )
 
 
-# Of a message that its arguments did not fit.
-_MAX_UNFIT: Final = 1000
-
-
 class _Handler(logging.Handler):
     """Takes the standard library's records into the schema."""
 
@@ -273,10 +259,10 @@ class _Handler(logging.Handler):
             if record.exc_info and record.exc_info[1] is not None:
                 fields["exception"] = format_exception(record.exc_info[1])
             _writer.take(_nearest(record.levelno), record.name, record.getMessage(), fields)
-        except Exception:  # noqa: BLE001 - a record whose arguments don't fit its message
+        except Exception:  # noqa: BLE001 - a record whose arguments don't fit its message, or that has no text
             hook_failed("log_record")
             # Half a line is better than none; what it says of itself may still be of use.
-            _writer.take(_nearest(record.levelno), record.name, f"{record.msg!s}"[:_MAX_UNFIT], {})
+            _writer.take(_nearest(record.levelno), record.name, as_text(record.msg)[:_MAX_UNFIT], {})
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

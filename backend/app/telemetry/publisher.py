@@ -31,16 +31,24 @@ def add_source(source: Callable[[], None]) -> None:
     _sources.append(source)
 
 
-def keep_publishing() -> None:
+def keep_publishing() -> bool:
     """Publish once a second in this process, where several share their figures: another one answers the scrape.
 
     A process that answers its own scrapes publishes then.
+
+    Returns:
+        whether that is seen to; not where the machine has no thread left: ask again.
     """
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ or os.getpid() in _threads:
-        return
-    thread = threading.Thread(target=_run, name="publish-metrics", daemon=True)
+        return True
+    try:
+        thread = threading.Thread(target=_run, name="publish-metrics", daemon=True)
+        thread.start()
+    except Exception:  # noqa: BLE001 - a request that asks must go on
+        hook_failed("keep_publishing")
+        return False
     _threads[os.getpid()] = thread
-    thread.start()
+    return True
 
 
 def _run() -> None:

@@ -7,6 +7,8 @@ import logging
 import math
 import subprocess
 import sys
+import threading
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -23,10 +25,14 @@ from starlette.types import Receive, Scope, Send
 
 from app.broker import make_celery
 from app.correlation import bind, for_request
+from app.middleware import correlation as correlation_layer
+from app.middleware import errors as errors_layer
+from app.middleware import http_metrics as metrics_layer
 from app.middleware.correlation import CorrelationMiddleware, Trust
 from app.middleware.errors import ErrorBoundaryMiddleware
 from app.middleware.http_metrics import HttpMetricsMiddleware
-from app.telemetry import celery_request, exposition, publisher
+from app.telemetry import celery_request, celery_signals, exposition, logs, pool, publisher, sql
+from app.telemetry import outbound as outbound_layer
 from app.telemetry.logs import configure_logging
 from app.telemetry.outbound import CorrelatedTransport
 from app.telemetry.queues import QueueProbe
@@ -65,8 +71,8 @@ class Bench:
 # --- HTTP
 
 
-def ask(status: int) -> None:
-    """Ask an application with our layers around it, and hold that it answers this."""
+def ask(status: int, **headers: str) -> None:
+    """Ask an application with our layers around it, and hold that it answers this, with one ID."""
 
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
         if status >= 500:
@@ -74,11 +80,13 @@ def ask(status: int) -> None:
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    layers = CorrelationMiddleware(HttpMetricsMiddleware(ErrorBoundaryMiddleware(app)), trust=Trust("all"))
+    layers = CorrelationMiddleware(
+        HttpMetricsMiddleware(ErrorBoundaryMiddleware(app)), trust=Trust("all"), trail_secret="a secret of this test"
+    )
 
     async def run() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(layers), base_url="http://here") as client:
-            return await client.get("/", headers={"X-Request-ID": "asked"})
+            return await client.get("/", headers={"X-Request-ID": "asked"} | headers)
 
     answer = asyncio.run(run())
     assert (answer.status_code, len(answer.headers.get_list("x-request-id"))) == (status, 1)
@@ -104,11 +112,30 @@ def overhead(bench: Bench) -> None:
     ask(200)
 
 
-def outbound(bench: Bench) -> None:
-    bench.break_("app.telemetry.outbound.note")
+def keep_publishing(bench: Bench) -> None:
+    """A machine without a thread to spare; once it has one, the process publishes."""
+    started: list[str] = []
+    monkeypatch = bench.monkeypatch
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(bench.folder))
+    monkeypatch.setattr(publisher, "_threads", {})
+    monkeypatch.setattr(threading.Thread, "start", broken)
+    ask(200)
+    assert publisher._threads == {}
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread.name))
+    ask(200)
+    ask(200)
+    assert started == ["publish-metrics"]
+
+
+def call_outside() -> None:
     transport = CorrelatedTransport(["api.example"], httpx.MockTransport(lambda _: httpx.Response(204)))
     with bind(for_request("a")), httpx.Client(transport=transport) as client:
         assert client.get("https://api.example/").status_code == 204
+
+
+def outbound(bench: Bench) -> None:
+    bench.break_("app.telemetry.outbound.note")
+    call_outside()
 
 
 # --- SQL
@@ -263,7 +290,34 @@ def log_record(_: Bench) -> None:
     stream = io.StringIO()
     configure_logging("test", "info", stream)
     logging.getLogger("library").warning("%d items", "some")
+    logging.getLogger("library").warning(Textless())
     assert "%d items" in stream.getvalue()
+    assert "<Textless without a text>" in stream.getvalue()
+
+
+class Textless:
+    """Fails to tell what it is."""
+
+    __str__ = __repr__ = broken  # type: ignore[assignment]
+
+
+def log_text(_: Bench) -> None:
+    stream = io.StringIO()
+    configure_logging("test", "info", stream)
+    log = structlog.get_logger("test")
+    log.info(Textless())
+    log.info("a value", one=Textless(), other={Textless(): 10**5000})
+    assert stream.getvalue().count("<Textless without a text>") == 3
+    assert "<int without a text>" in stream.getvalue()
+
+
+def log_call(_: Bench) -> None:
+    stream = io.StringIO()
+    configure_logging("test", "info", stream)
+    structlog.get_logger("test").info("%d items of %(kind)s", "some")
+    structlog.get_logger("test").warn("%d items are %s", 2, "fine")
+    assert "%d items of %(kind)s" in stream.getvalue()
+    assert "2 items are fine" in stream.getvalue()
 
 
 def heartbeat(_: Bench) -> None:
@@ -297,7 +351,7 @@ CASES: Final[dict[str, Callable[[Bench], None]]] = {
     for case in (
         correlation, http_metrics, error_boundary, overhead, outbound, sql_comment, sql_begin, sql_timing, pool_wait,
         celery_prerun, celery_postrun, celery_failure, celery_retry, celery_revoked, celery_publish, celery_lost,
-        queue_probe, metrics_refresh, publish, log_write, log_record, heartbeat,
+        queue_probe, metrics_refresh, publish, keep_publishing, log_write, log_record, log_text, log_call, heartbeat,
     )
 }  # fmt: skip
 
@@ -330,3 +384,70 @@ def named_in(source: str) -> set[str]:
 def test_no_hook_is_left_out() -> None:
     """A new one wants a case here."""
     assert set().union(*(named_in(path.read_text()) for path in APP.rglob("*.py"))) == CASES.keys()
+
+
+# --- and what a hook calls: one that is called outside of any guard has no name to be missed
+
+
+def requests(_: Bench) -> None:
+    """Go every way that our layers have."""
+    for status in (200, 500):
+        ask(status)
+        ask(status, **{"X-Request-ID": "not an ID", "X-Trail-Token": "1.a", "traceparent": "00-1-2-01"})
+
+
+def statements(bench: Bench) -> None:
+    query(bench, "psycopg")
+    query(bench, "asyncpg")
+
+
+def lines(_: Bench) -> None:
+    configure_logging("test", "info", io.StringIO())
+    with bind(for_request("a")):
+        for log in (structlog.get_logger("app.test"), logging.getLogger("app.test")):
+            log.debug("noted")
+            log.info("written")
+            log.error("failed", exc_info=LookupError("it is not there"))
+
+
+OBSERVED: Final[dict[types.ModuleType, Callable[[Bench], None]]] = {
+    correlation_layer: requests,
+    metrics_layer: requests,
+    errors_layer: requests,
+    logs: lines,
+    outbound_layer: lambda _: call_outside(),
+    sql: statements,
+    pool: statements,
+}
+# The context itself; what makes the answer; what is called at start; what has a case above, in which it raises nothing.
+NO_HOOKS: Final = {
+    *("current", "request_id", "problem", "set_own_packages", "add_source"),
+    *("hook_failed", "keep_publishing", "as_text"),
+}
+
+
+def helpers() -> list[tuple[types.ModuleType, str]]:
+    """Return our functions that the observing modules have from others, each with who has it."""
+    return [
+        (module, name)
+        for module in OBSERVED
+        for name, value in vars(module).items()
+        if isinstance(value, types.FunctionType) and value.__module__.startswith("app.")
+        if value.__module__ != module.__name__ and name not in NO_HOOKS
+    ]
+
+
+@pytest.mark.parametrize(("module", "name"), helpers(), ids=lambda each: getattr(each, "__name__", each))
+def test_whatever_a_hook_calls_may_fail(
+    module: types.ModuleType, name: str, monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path
+) -> None:
+    """What is observed goes on, also where nobody thought of a name for that failure."""
+    bench = Bench(monkeypatch, database_url, tmp_path)
+    bench.break_(f"{module.__name__}.{name}")
+    OBSERVED[module](bench)
+
+
+def test_every_receiver_is_guarded() -> None:
+    """Celery would catch what one raises, and nobody would count it."""
+    guarded = celery_signals._open("a-name", broken).__code__
+    assert [name for name, receiver in celery_signals._RECEIVERS if receiver.__code__ is not guarded] == []

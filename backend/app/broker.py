@@ -32,7 +32,9 @@ _CONSUMER_PATIENCE_S: Final = 10
 _LOST_RETRY_S: Final = 1
 
 
-def make_celery(redis_url: str, *, correlation: bool = True) -> "Celery[Task[Any, Any]]":
+def make_celery(
+    redis_url: str, *, correlation: bool = True, slow_task_ms: float = 60_000.0
+) -> "Celery[Task[Any, Any]]":
     """Return the application, with its queues and its promises.
 
     Acks come late and the task of a killed process is sent again, so every task must bear being run twice. It is sent
@@ -42,6 +44,7 @@ def make_celery(redis_url: str, *, correlation: bool = True) -> "Celery[Task[Any
     Args:
         redis_url: broker and result store.
         correlation: whether tasks bear IDs and are measured.
+        slow_task_ms: a run that takes longer leaves its trail.
     """
     for name in _REDIRECTING:
         # Celery believes these before its own configuration: what is left in a shell would send tasks elsewhere.
@@ -79,5 +82,5 @@ def make_celery(redis_url: str, *, correlation: bool = True) -> "Celery[Task[Any
         timezone="UTC",
     )
     if correlation:
-        CelerySignals(QUEUES, quiet={CANARY_TASK}).install(app)
+        CelerySignals(QUEUES, quiet={CANARY_TASK}, slow_ms=slow_task_ms).install(app)
     return app

@@ -88,6 +88,7 @@ class Settings(Environment):
     scrub_patterns: str = ""
     cors_origins: str = ""
     slow_request_ms: float = Field(1000.0, gt=0, allow_inf_nan=False)
+    slow_task_ms: float = Field(60_000.0, gt=0, allow_inf_nan=False)
 
     db_pool_size: int = Field(5, ge=1, le=1000)
     db_pool_overflow: int = Field(5, ge=0, le=1000)

@@ -38,7 +38,7 @@ class Correlation:
     `trail`: telemetry/trail.py's, once there is something to note.
     `queue`: where a task's message came from.
     `is_answered`: whether the first line of the response went out.
-    `wants_trail`: whether somebody who may asked for the trail, however the request ends.
+    `wants_trail`: whether somebody who may asked for the trail, however the request ends; of its tasks, too.
     """
 
     kind = "http"

@@ -18,6 +18,7 @@ from app.errors import AppError
 from app.heartbeat import ALIVE_WITHIN_S, WORKERS_KEY
 from app.rest import problems
 from app.telemetry.exposition import render, token_accepted
+from app.telemetry.trail import waiting_for
 
 router = APIRouter(tags=["health"])
 
@@ -62,7 +63,7 @@ async def ready(found: ServicesDep, response: Response) -> Readiness:
         "redis": lambda: _redis(found.redis),
         "worker": lambda: _worker(found.redis),
     }
-    components = dict(zip(checks, await asyncio.gather(*(_timed(check) for check in checks.values())), strict=True))
+    components = dict(zip(checks, await asyncio.gather(*(_timed(*check) for check in checks.items())), strict=True))
     is_ready = all(component.status == "up" for component in components.values())
     if not is_ready:
         response.status_code = 503
@@ -101,11 +102,12 @@ async def metrics(
     return Response(body, headers={"Content-Type": content_type})
 
 
-async def _timed(check: Callable[[], Awaitable[str | None]]) -> Component:
+async def _timed(name: str, check: Callable[[], Awaitable[str | None]]) -> Component:
     started = time.perf_counter()
     task = asyncio.ensure_future(_outcome(check))
     # Not asyncio.timeout(): that waits until the check has cleaned up, and leaving a server that hangs takes long.
-    done, _ = await asyncio.wait({task}, timeout=_CHECK_TIMEOUT_S)
+    with waiting_for(f"the check of {name}"):
+        done, _ = await asyncio.wait({task}, timeout=_CHECK_TIMEOUT_S)
     if done:
         detail = task.result()
     else:

@@ -9,6 +9,7 @@ from celery import shared_task
 from app.broker import CANARY_TASK
 from app.config import get_settings
 from app.telemetry.queues import CANARY_KEY
+from app.telemetry.trail import waiting_for
 
 # A sorted set: worker's name by the time of its last heartbeat.
 WORKERS_KEY: Final = "commandcenter:workers"
@@ -41,6 +42,7 @@ def sing(queue: str) -> None:
     """Come through `queue` and be done: a worker that is up but hung never gets here."""
     client = short_lived_client(get_settings().redis_url.get_secret_value())
     try:
-        client.set(CANARY_KEY.format(queue=queue), time.time())
+        with waiting_for("Redis"):
+            client.set(CANARY_KEY.format(queue=queue), time.time())
     finally:
         client.close()

@@ -12,7 +12,7 @@ from celery import signals
 from app import heartbeat
 from app.broker import CANARY_TASK, QUEUES, make_celery
 from app.config import app_version, get_settings
-from app.telemetry.celery_signals import initialise_series
+from app.telemetry.celery_figures import initialise_series
 from app.telemetry.exposition import serve_metrics
 from app.telemetry.logs import configure_logging
 from app.telemetry.queues import QueueProbe
@@ -29,7 +29,11 @@ _HARD_LIMIT_MARGIN_S: Final = 30
 _FINISH_WITHIN_S: Final = 20.0
 
 settings = get_settings()
-celery = make_celery(settings.redis_url.get_secret_value(), correlation=settings.correlation_enabled)
+celery = make_celery(
+    settings.redis_url.get_secret_value(),
+    correlation=settings.correlation_enabled,
+    slow_task_ms=settings.slow_task_ms,
+)
 celery.conf.worker_consumer = "app.consumer:PatientConsumer"
 celery.conf.include = ["app.heartbeat", "app.repositories.tasks"]
 celery.conf.task_soft_time_limit = settings.git_timeout_s + 60

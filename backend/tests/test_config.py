@@ -141,6 +141,7 @@ def test_production_refuses_a_short_key() -> None:
         ("API_PORT", "65536"),
         ("SLOW_REQUEST_MS", "nan"),
         ("SLOW_REQUEST_MS", "inf"),
+        ("SLOW_TASK_MS", "-7"),
         ("SYNC_INTERVAL_S", "1e999"),
         ("WORKER_CONCURRENCY", "0"),
         ("ENVIRONMENT", "staging"),

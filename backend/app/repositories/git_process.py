@@ -13,12 +13,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final, TypeAlias
 
 from app.repositories.git_error import GitError
+from app.telemetry.trail import waiting_for
 
 # Called with a stage (`counting`, `compressing`, `receiving`, `resolving`, `reading`) and its percentage, 0 to 100.
 Progress: TypeAlias = Callable[[str, int], None]
@@ -176,6 +177,10 @@ class Git:
             GitExitError: git failed.
             GitError: a limit was reached, or there is no git.
         """
+        with waiting_for(f"git {_command_of(arguments)}"):
+            self._run(arguments, sink or _discard, writes_to)
+
+    def _run(self, arguments: Sequence[str], sink: Sink, writes_to: Path | None) -> None:
         process = subprocess.Popen(
             [*_within(self.limits), *arguments],
             stdin=subprocess.DEVNULL,
@@ -188,7 +193,7 @@ class Git:
         )
         try:
             stderr = _Stderr(self.on_progress)
-            self._pump(process, sink or _discard, stderr, writes_to)
+            self._pump(process, sink, stderr, writes_to)
         finally:
             code = _end(process)
         if code == 0:
@@ -220,6 +225,16 @@ class Git:
                     if size_bytes(writes_to) > self.limits.max_size_bytes:
                         raise too_large(self.limits)
                     next_check = now + _TICK_S
+
+
+def _command_of(arguments: Sequence[str]) -> str:
+    """Return the git command, past the configuration that leads it."""
+    rest = iter(arguments)
+    for argument in rest:
+        if argument != "-c":
+            return argument
+        next(rest, None)
+    return ""
 
 
 def _within(limits: GitLimits) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from app.jobs.service import active_job, queue_job
 from app.repositories.models import Repository
 from app.repositories.schemas import RepositoryIn, RepositoryPatch
 from app.repositories.url import UrlNotAllowedError, UrlPolicy, parse_url
+from app.telemetry.trail import waiting_for
 from app.utils.metrics import REPOSITORY_OPERATIONS
 from app.vault import TokenVault
 
@@ -180,8 +181,9 @@ async def request_sync(session: AsyncSession, repository_id: int, *, celery: Cel
     # The row comes before the message: a worker may be faster than our commit.
     await session.commit()
     try:
-        async with asyncio.timeout(_SEND_WITHIN_S):
-            await run_sync(send_sync, celery, job_id, abandon_on_cancel=True)
+        with waiting_for("the queue"):
+            async with asyncio.timeout(_SEND_WITHIN_S):
+                await run_sync(send_sync, celery, job_id, abandon_on_cancel=True)
     except (OperationalError, RedisError, TimeoutError) as error:
         # Should the message get through later, the worker finds the job ended and leaves it alone. If it did already,
         # the job is the worker's.

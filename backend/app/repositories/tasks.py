@@ -29,6 +29,7 @@ from app.repositories.lease import Lease
 from app.repositories.service import SYNC_TASK, send_sync
 from app.repositories.url import UrlNotAllowedError, UrlPolicy, parse_url
 from app.telemetry.queues import priority_keys
+from app.telemetry.trail import waiting_for
 from app.utils.metrics import REPOSITORY_OPERATIONS
 from app.vault import TokenUnreadableError, TokenVault
 
@@ -193,7 +194,8 @@ def queue_due(self: "Task[Any, Any]") -> int:
     """Queue syncs for repositories that are due, and return how many."""
     jobs = schedule.queue_due(worker_database(), get_settings().sync_interval_s, _DUE_AT_ONCE)
     for job in jobs:
-        send_sync(self.app, job)
+        with waiting_for("the queue"):
+            send_sync(self.app, job)
     return len(jobs)
 
 
@@ -203,7 +205,8 @@ def recover(self: "Task[Any, Any]") -> int:
     settings = get_settings()
     client = short_lived_client(settings.redis_url.get_secret_value())
     try:
-        queue_is_empty = not any(client.llen(key) for key in priority_keys(SYNC_QUEUE))
+        with waiting_for("Redis"):
+            queue_is_empty = not any(client.llen(key) for key in priority_keys(SYNC_QUEUE))
     finally:
         client.close()
     jobs = schedule.lost_jobs(worker_database(), silent_s=settings.job_lost_after_s, queue_is_empty=queue_is_empty)

@@ -7,7 +7,16 @@ import time
 from datetime import datetime
 from typing import Any, Final
 
-from app.correlation import Correlation, current, for_request, is_valid_id, parse_traceparent
+from app.correlation import (
+    Correlation,
+    current,
+    for_request,
+    is_valid_id,
+    new_id,
+    new_span_id,
+    new_trace_id,
+    parse_traceparent,
+)
 from app.telemetry.queues import PUBLISHED_AT
 
 # Not `correlation_id`: that is Celery's own.
@@ -16,8 +25,37 @@ TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 # How often this task was run before, retries and redeliveries together.
 ATTEMPT: Final = "attempt"
+# That somebody who may asked for the trail: of the request, and so of all that it set going.
+WANTS_TRAIL: Final = "wants_trail"
 # Celery's: the schedule sent it, nobody's request.
 BEAT: Final = "celery_beat_task"
+
+
+def put_ids(headers: dict[str, Any], correlation: Correlation | None) -> None:
+    """Put into the headers of a message what its run will need, for whoever sends it."""
+    if correlation is None:
+        # Nobody's request: beat, or a script. The task is the root of its own story.
+        headers.setdefault(REQUEST_ID, new_id())
+        headers.setdefault(TRACEPARENT, f"00-{new_trace_id()}-{new_span_id()}-01")
+    else:
+        headers |= ids_of(correlation)
+        if headers.get("id") == correlation.task_id:
+            # A retry: the same task goes on. Celery would call it its own parent.
+            headers[ATTEMPT] = correlation.attempt + 1
+            headers["parent_id"] = correlation.parent_id
+        else:
+            headers.pop(ATTEMPT, None)
+    headers[PUBLISHED_AT] = time.time()
+
+
+def ids_of(correlation: Correlation) -> dict[str, Any]:
+    """Return the headers that say whose work a task is."""
+    headers: dict[str, Any] = {REQUEST_ID: correlation.request_id, TRACEPARENT: correlation.traceparent}
+    if correlation.tracestate:
+        headers[TRACESTATE] = correlation.tracestate
+    if correlation.wants_trail:
+        headers[WANTS_TRAIL] = True
+    return headers
 
 
 def correlation_of(request: Any, task: str) -> Correlation:
@@ -35,10 +73,12 @@ def correlation_of(request: Any, task: str) -> Correlation:
         if remote is not None:
             correlation.trace_flags = remote[2]
             correlation.tracestate = headers.get(TRACESTATE)
+        correlation.wants_trail = headers.get(WANTS_TRAIL) is True
     elif (parent := current()) is not None:
         # Run on the spot, by .apply() or in eager mode: no message was ever sent.
         correlation = Correlation(parent.request_id, parent.trace_id)
         correlation.trace_flags, correlation.tracestate = parent.trace_flags, parent.tracestate
+        correlation.wants_trail = parent.wants_trail
     else:
         correlation = for_request(None)
     correlation.kind = "task"

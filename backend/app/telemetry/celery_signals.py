@@ -1,7 +1,7 @@
-"""Carries the ID into tasks and out of them, counts and times them.
+"""Carries the ID into tasks and out of them, and tells of their runs.
 
-A run binds what its message bears (telemetry/celery_message.py), whatever the pool. What only the worker's parent
-process knows of is told by telemetry/celery_request.py.
+A run binds what its message bears (telemetry/celery_message.py), whatever the pool, and is counted and timed
+(telemetry/celery_figures.py). What only the worker's parent process knows of is told by telemetry/celery_request.py.
 """
 
 import logging
@@ -14,38 +14,26 @@ from typing import Any, Final
 import structlog
 from celery import Celery, Task, signals
 from celery.exceptions import Reject, Retry
-from prometheus_client import Counter, Histogram
 
-from app.correlation import Correlation, activate, bind, current, deactivate, new_id, new_span_id, new_trace_id
+from app.correlation import Correlation, activate, bind, current, deactivate
 from app.errors import error_type, fingerprint
+from app.telemetry.celery_figures import RunFigures
 from app.telemetry.celery_message import (
-    ATTEMPT,
     REQUEST_ID,
-    TRACEPARENT,
-    TRACESTATE,
     correlation_of,
+    ids_of,
     is_from_beat,
+    put_ids,
     queue_wait_s,
 )
-from app.telemetry.celery_request import LOST
 from app.telemetry.logs import emit, format_exception
 from app.telemetry.opentelemetry import SpanIds, span_source
-from app.telemetry.queues import PUBLISHED_AT
 from app.telemetry.scrub import scrub
 from app.telemetry.trail import Trail, trail_of
-from app.utils.metrics import (
-    CELERY_FAILURES,
-    CELERY_QUEUE_WAIT,
-    CELERY_TASK_DURATION,
-    CELERY_TASKS,
-    ERRORS,
-    bounded,
-    hook_failed,
-)
+from app.utils.metrics import CELERY_FAILURES, ERRORS, bounded, hook_failed
 
 log = structlog.get_logger(__name__)
 
-STATES: Final = ("SUCCESS", "FAILURE", "RETRY", "REVOKED", "REJECTED", "IGNORED")
 _RUN: Final = "commandcenter_run"
 _HOOKS: Final = "commandcenter_hooks"
 _NO_SQL: Final = Trail().sql_summary()
@@ -57,13 +45,13 @@ class CelerySignals:
     Args:
         queues: names that may stand in a label.
         quiet: tasks whose ordinary runs are told at level debug.
+        slow_ms: a run that takes longer is told as a warning, with its trail.
     """
 
-    def __init__(self, queues: Sequence[str], quiet: Collection[str] = ()) -> None:
-        self._queues = frozenset(queues)
+    def __init__(self, queues: Sequence[str], quiet: Collection[str] = (), slow_ms: float = 60_000.0) -> None:
+        self._figures = RunFigures(queues)
         self._quiet = frozenset(quiet)
-        self._runs: dict[str, tuple[Histogram, Histogram]] = {}
-        self._ended: dict[tuple[str, str, str], Counter] = {}
+        self._slow_s = slow_ms / 1000
 
     def install(self, app: Celery) -> None:
         """Watch the tasks of `app`.
@@ -87,14 +75,10 @@ class CelerySignals:
         setattr(request, _RUN, (token, correlation, time.perf_counter()))
         if not (request.headers or {}).get(REQUEST_ID):
             # Run on the spot: no message was sent. Tried again it is called with the headers that it has.
-            request.headers = {
-                **(request.headers or {}),
-                REQUEST_ID: correlation.request_id,
-                TRACEPARENT: correlation.traceparent,
-            }
+            request.headers = {**(request.headers or {}), **ids_of(correlation)}
         wait_s = queue_wait_s(request)
         if wait_s is not None:
-            self._histograms(task.name)[0].observe(wait_s)
+            self._figures.waited(task.name, wait_s)
         self._tell(
             correlation,
             "task.started",
@@ -131,19 +115,20 @@ class CelerySignals:
                 return
             duration_s = time.perf_counter() - started
             queue = self._queue()
-            self._histograms(task.name)[1].observe(duration_s)
-            self._count(task.name, state if state in STATES else "FAILURE", queue)
+            self._figures.ran(task.name, duration_s)
+            self._figures.ended(task.name, state, queue)
+            is_slow = duration_s > self._slow_s
             trail = correlation.trail
-            self._tell(
-                correlation,
-                "task.finished",
-                {
-                    "state": state,
-                    "queue": queue,
-                    "duration_ms": round(duration_s * 1000, 3),
-                    "sql": _NO_SQL if trail is None else trail.sql_summary(),
-                },
-            )
+            event = {
+                "state": state,
+                "queue": queue,
+                "duration_ms": round(duration_s * 1000, 3),
+                "sql": _NO_SQL if trail is None else trail.sql_summary(),
+            }
+            # Of a failure it was told already.
+            if (is_slow or correlation.wants_trail) and trail is not None and state != "FAILURE":
+                event["trail"] = trail.steps()
+            self._tell(correlation, "task.finished", event, logging.WARNING if is_slow else logging.INFO)
         finally:
             deactivate(token)
 
@@ -154,7 +139,7 @@ class CelerySignals:
         ERRORS.labels(task.name, "500", kind).inc()
         if getattr(task.request, _RUN, None) is None and not isinstance(error, Reject):
             # The parent reports for a child that is no more: nobody's postrun will count this run.
-            self._count(task.name, "FAILURE", self._queue())
+            self._figures.ended(task.name, "FAILURE", self._queue())
         correlation = current()
         log.error(
             "task.failed",
@@ -169,45 +154,18 @@ class CelerySignals:
     def revoked(self, task: Task, request: Any, expired: bool) -> None:  # type: ignore[type-arg]
         """Tell that a task was stopped, or never begun."""
         with bind(correlation_of(request, task.name)):
-            self._count(task.name, "REVOKED", self._queue())
+            self._figures.ended(task.name, "REVOKED", self._queue())
             log.warning("task.finished", state="REVOKED", queue=self._queue(), expired=expired)
 
-    def _tell(self, correlation: Correlation, event: str, fields: dict[str, Any]) -> None:
+    def _tell(self, correlation: Correlation, event: str, fields: dict[str, Any], level: int = logging.INFO) -> None:
         is_quiet = correlation.name in self._quiet and fields.get("state") in {None, "SUCCESS"}
-        emit(logging.DEBUG if is_quiet else logging.INFO, __name__, event, fields)
-
-    # `labels()` costs more than counting, so each series is looked up once.
-
-    def _histograms(self, task: str) -> tuple[Histogram, Histogram]:
-        found = self._runs.get(task)
-        if found is None:
-            found = self._runs[task] = CELERY_QUEUE_WAIT.labels(task), CELERY_TASK_DURATION.labels(task)
-        return found
-
-    def _count(self, task: str, state: str, queue: str) -> None:
-        key = (task, state, queue)
-        counter = self._ended.get(key)
-        if counter is None:
-            counter = self._ended[key] = CELERY_TASKS.labels(*key)
-        counter.inc()
+        is_wanted = level > logging.INFO or correlation.wants_trail
+        emit(logging.DEBUG if is_quiet and not is_wanted else level, __name__, event, fields)
 
     def _queue(self) -> str:
         """Return the queue that the current run came by, as a bounded label."""
         correlation = current()
-        queue = correlation.queue or "" if correlation is not None else ""
-        return queue if queue in self._queues else "other"
-
-
-def initialise_series(app: Celery) -> None:
-    """Make the series of each task and state at 0: a counter born with its first failure hides it from increase()."""
-    for name in app.tasks:
-        if name.startswith("celery."):
-            continue
-        CELERY_TASK_DURATION.labels(name)
-        CELERY_QUEUE_WAIT.labels(name)
-        for queue in app.amqp.queues:
-            for state in ("SUCCESS", "FAILURE", "RETRY", "REVOKED", LOST):
-                CELERY_TASKS.labels(name, state, queue)
+        return self._figures.queue(correlation.queue if correlation is not None else None)
 
 
 # --- the receivers: one of each in a process
@@ -219,29 +177,11 @@ def _on_publish(
     if headers is None:
         return
     correlation = current()
-    if correlation is None:
-        # Nobody's request: beat, or a script. The task is the root of its own story.
-        headers.setdefault(REQUEST_ID, new_id())
-        headers.setdefault(TRACEPARENT, f"00-{new_trace_id()}-{new_span_id()}-01")
-    else:
-        headers[REQUEST_ID] = correlation.request_id
-        headers[TRACEPARENT] = correlation.traceparent
-        if correlation.tracestate:
-            headers[TRACESTATE] = correlation.tracestate
-        if headers.get("id") == correlation.task_id:
-            # A retry: the same task goes on. Celery would call it its own parent.
-            headers[ATTEMPT] = correlation.attempt + 1
-            headers["parent_id"] = correlation.parent_id
-        else:
-            headers.pop(ATTEMPT, None)
-        emit(
-            logging.INFO,
-            __name__,
-            "task.sent",
-            {"sent_task": sender, "sent_task_id": headers.get("id"), "queue": routing_key},
-        )
+    put_ids(headers, correlation)
+    if correlation is not None:
+        sent = {"sent_task": sender, "sent_task_id": headers.get("id"), "queue": routing_key}
+        emit(logging.INFO, __name__, "task.sent", sent)
         trail_of(correlation).add("task", f"{sender} {headers.get('id')}", detail=routing_key)
-    headers[PUBLISHED_AT] = time.time()
 
 
 def _on_prerun(task: Task, **_: Any) -> None:  # type: ignore[type-arg]

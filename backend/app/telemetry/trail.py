@@ -1,6 +1,7 @@
 """The trail: what a request or task did, kept in memory while it runs.
 
-It is told when the request fails, is slow, or bears a signed header that asks for it; of all others it is forgotten.
+It is told when the request or run fails, is slow, or when a signed header of the request asks for it; of all others it
+is forgotten.
 Noting a step must cost next to nothing, so texts are kept as they come and scrubbed when they are written.
 """
 
@@ -17,6 +18,7 @@ import orjson
 
 from app.correlation import Correlation, current
 from app.telemetry.scrub import scrub, scrub_pair
+from app.utils.metrics import hook_failed
 
 MAX_STEPS: Final = 100
 MAX_BYTES: Final = 16 * 1024
@@ -171,7 +173,10 @@ def waiting_for(what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        note("wait", what, perf_counter() - started)
+        try:
+            note("wait", what, perf_counter() - started)
+        except Exception:  # noqa: BLE001 - who waited has what it waited for
+            hook_failed("trail_wait")
 
 
 def trail_token(secret: str, expires_at: int) -> str:

@@ -86,7 +86,7 @@ BUILD_INFO = Gauge(
     "commandcenter_build_info", "1, with the running version.", ["version", "commit"], multiprocess_mode="livemax"
 )
 
-# --- Celery. Written by telemetry/celery_signals.py, read by celery-deep-dive and its alerts.
+# --- Celery. Written by telemetry/celery_figures.py, read by celery-deep-dive and its alerts.
 # task: registered names, or `unknown`; state: SUCCESS FAILURE RETRY REVOKED REJECTED;
 # queue: configured queues or `other`.
 CELERY_TASKS = Counter("celery_tasks_total", "Runs of tasks that ended.", ["task", "state", "queue"])

@@ -11,7 +11,8 @@ from ops.trace.records import LogRecord, as_number, as_text, earlier
 def put_trail(work: Work, record: LogRecord, story_start: datetime) -> None:
     """Take the trail that a line bears, if it knows more than the one of an earlier line.
 
-    A request that fails bears it twice: when it failed, and when its answer was out.
+    A request that fails bears it twice: when it failed, and when its answer was out. A run bears it once: when it
+    failed, or else when it ended.
     """
     raw = record.fields.get("trail")
     told = [one for one in raw if isinstance(one, dict)] if isinstance(raw, list) else []

@@ -26,6 +26,7 @@ def put_in_run(run: Run, record: LogRecord, story_start: datetime) -> None:
         run.ended_at = record.at
         run.duration_ms = record.number("duration_ms")
         run.sql = sql_of(record)
+        put_trail(run, record, story_start)
     elif record.event == "task.failed":
         run.error = failure_of(record, offset_ms)
         put_trail(run, record, story_start)

@@ -1,12 +1,15 @@
 """Health: alive is one question, able to work is another, and neither hangs."""
 
 import asyncio
+import io
+import json
 import time
 
 import httpx
 import pytest
 
 from app.config import app_version
+from app.telemetry.logs import configure_logging
 from ops.stack.ports import free_port
 from tests.api.conftest import Start
 from tests.api.network import gate_before
@@ -60,6 +63,17 @@ async def test_each_part_that_is_away_is_told_by_itself(start: Start) -> None:
     told = (await client.get("/health/ready")).text
     assert "hunter2" not in told
     assert "127.0.0.1" not in told
+
+
+async def test_what_the_answer_waited_for_is_in_its_trail(start: Start) -> None:
+    """Which part kept a probe waiting is asked long after the probe has gone."""
+    client = await start(database_url=NOWHERE.format(free_port()), redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    stream = io.StringIO()
+    configure_logging("api", "info", stream)
+    assert (await readiness(client))[0] == 503
+    [line] = [json.loads(each) for each in stream.getvalue().splitlines() if "request.finished" in each]
+    waits = {step["text"] for step in line["trail"] if step["kind"] == "wait"}
+    assert waits >= {f"the check of {part}" for part in ("database", "redis", "worker")}
 
 
 @pytest.mark.parametrize("is_warm", [False, True])

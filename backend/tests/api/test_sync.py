@@ -1,6 +1,8 @@
 """Asking for a sync, and what ran: jobs."""
 
 import asyncio
+import io
+import json
 import time
 import uuid
 from collections import Counter
@@ -13,6 +15,7 @@ import pytest
 import redis
 
 from app.repositories import service
+from app.telemetry.logs import configure_logging
 from ops.stack.ports import free_port
 from tests.api.conftest import Start
 from tests.api.network import gate_before
@@ -86,6 +89,8 @@ async def test_without_a_queue_the_answer_is_503_and_the_job_says_why(start: Sta
     """A job that says `queued` and never was would block every later one."""
     client = await start(redis_url=f"redis://:hunter2@127.0.0.1:{free_port()}/0")
     repository_id = await register(client)
+    stream = io.StringIO()
+    configure_logging("api", "info", stream)
     for number in (1, 2):
         response = await client.post(f"/repositories/{repository_id}/sync", headers={"X-Request-ID": f"sync-{number}"})
         assert response.status_code == 503
@@ -97,6 +102,10 @@ async def test_without_a_queue_the_answer_is_503_and_the_job_says_why(start: Sta
         [job, *_] = await jobs(client, repository_id=repository_id)
         assert (job["status"], job["reason"]) == ("failed", "The queue did not answer.")
         assert (job["request_id"], job["finished_at"] is None) == (f"sync-{number}", False)
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    trails = [line["trail"] for line in told if line["event"] == "request.finished" and line["status"] == 503]
+    waits = [[step["text"] for step in trail if step["kind"] == "wait" and "queue" in step["text"]] for trail in trails]
+    assert waits == [["the queue"]] * 2, "what a slow answer waited for is in its trail"
 
 
 async def test_a_message_that_came_through_after_all_is_a_sync(

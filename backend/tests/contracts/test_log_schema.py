@@ -129,7 +129,9 @@ def lines(system: System, tmp_path_factory: pytest.TempPathFactory) -> list[dict
         client.get("/nowhere")
         for path in ("/health", "/health/ready", "/metrics", "/api/v1/health", "/api/v1/metrics"):
             client.get(path, headers={"X-Request-ID": "a-probe"})
+        client.headers["X-Trail-Token"] = token
         system.sync(client, make_repository(folder / "good", 2).as_uri(), "a-good-sync")
+        del client.headers["X-Trail-Token"]
         lost = make_repository(folder / "lost")
         created = client.post("/api/v1/repositories", json={"url": lost.as_uri()}).json()
         lost.rename(folder / "moved")
@@ -207,9 +209,13 @@ def test_each_key_has_a_meaning_and_each_meaning_a_key() -> None:
 
 
 def test_a_trail_is_as_the_page_says(lines: list[dict[str, Any]]) -> None:
-    """Of a request that asked for it, and of a task that failed."""
+    """Of a request that asked for it, of its task, and of a task that failed."""
     told = [line for line in lines if line.get("trail")]
     assert {line["event"] for line in told} >= {"request.finished", "task.failed"}
+    [synced] = [line for line in told if line["event"] == "task.finished"]
+    assert (synced["request_id"], synced["state"]) == ("a-good-sync", "SUCCESS")
+    waits = [step["text"] for line in told for step in line["trail"] if step["kind"] == "wait"]
+    assert {"the queue", "git fetch", "git ls-remote"} <= set(waits)
     [kinds] = [row[1] for row in rows("The trail") if row[0] == "`kind`"]
     documented_kinds = set(_TICKED.findall(kinds))
     for step in (step for line in told for step in line["trail"]):

@@ -36,6 +36,7 @@ from app.telemetry import outbound as outbound_layer
 from app.telemetry.logs import configure_logging
 from app.telemetry.outbound import CorrelatedTransport
 from app.telemetry.queues import QueueProbe
+from app.telemetry.trail import waiting_for
 from app.utils.metrics import hook_failed
 from ops.stack.ports import free_port
 from tests.attribution import Driver, make_pool
@@ -138,6 +139,12 @@ def outbound(bench: Bench) -> None:
     call_outside()
 
 
+def trail_wait(bench: Bench) -> None:
+    bench.break_("app.telemetry.trail.note")
+    with waiting_for("a lock"):
+        pass
+
+
 # --- SQL
 
 
@@ -210,7 +217,7 @@ def celery_prerun(bench: Bench) -> None:
 
 
 def celery_postrun(bench: Bench) -> None:
-    bench.break_("app.telemetry.celery_signals.CelerySignals._count")
+    bench.break_("app.telemetry.celery_figures.RunFigures.ended")
     assert spot(bench).tasks["hooks.one"].apply().get() == 1
 
 
@@ -233,7 +240,7 @@ def celery_revoked(bench: Bench) -> None:
 
 
 def celery_publish(bench: Bench) -> None:
-    bench.break_("app.telemetry.celery_signals.new_id")
+    bench.break_("app.telemetry.celery_message.new_id")
     with redis_server(bench.folder) as url, redis.Redis.from_url(url) as client:
         app = make_celery(url)
         try:
@@ -349,7 +356,8 @@ print(REGISTRY.get_sample_value("commandcenter_observability_failures_total", {"
 CASES: Final[dict[str, Callable[[Bench], None]]] = {
     case.__name__: case
     for case in (
-        correlation, http_metrics, error_boundary, overhead, outbound, sql_comment, sql_begin, sql_timing, pool_wait,
+        correlation, http_metrics, error_boundary, overhead, outbound, trail_wait,
+        sql_comment, sql_begin, sql_timing, pool_wait,
         celery_prerun, celery_postrun, celery_failure, celery_retry, celery_revoked, celery_publish, celery_lost,
         queue_probe, metrics_refresh, publish, keep_publishing, log_write, log_record, log_text, log_call, heartbeat,
     )

@@ -30,6 +30,17 @@ def test_nested_tasks_keep_root_and_parent(pool: Pool) -> None:
     assert [line["sent_task_id"] for line in sent] == [line["task_id"] for line in rest]
 
 
+def test_the_wish_for_a_trail_goes_along(pool: Pool) -> None:
+    """To each attempt, and to the tasks that they send."""
+    with bind(for_request("asked-for")) as correlation:
+        correlation.wants_trail = True
+        pool.app.send_task("test.retry", args=[1])
+    told = {(line["task"], line["state"]): line for line in pool.finished("asked-for", runs=3)}
+    for state in ("RETRY", "SUCCESS"):
+        assert [step["kind"] for step in told["test.retry", state]["trail"]] == ["task"]
+    assert told.keys() == {("test.retry", "RETRY"), ("test.retry", "SUCCESS"), ("test.note", "SUCCESS")}
+
+
 def test_each_attempt_is_the_same_task(pool: Pool) -> None:
     """Retried, it goes on under its ID, its request's and its parent's; the attempt counts."""
     task_id = pool.send("retried", "test.retry", 2)

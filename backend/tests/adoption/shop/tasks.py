@@ -7,7 +7,7 @@ from celery import signals
 from redis import Redis
 from sqlalchemy import Engine, update
 
-from app.telemetry.celery_signals import initialise_series
+from app.telemetry.celery_figures import initialise_series
 from app.telemetry.exposition import serve_metrics
 from app.telemetry.logs import configure_logging
 from app.telemetry.queues import QueueProbe

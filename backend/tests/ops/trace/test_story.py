@@ -266,14 +266,21 @@ def test_a_trail_that_is_told_twice_is_shown_once():
 
 
 def test_a_run_has_a_trail_of_its_own():
-    """A task that is tried again begins a new one."""
+    """A task that is tried again begins a new one; one that was slow, or asked for, tells it when it ends."""
     found = story(
         in_task("task.started", 100),
         in_task("task.failed", 120, error_type="E", state="FAILURE", trail=STEPS),
         in_task("task.started", 200, attempt=2),
         in_task("task.failed", 220, attempt=2, error_type="E", state="FAILURE", trail=STEPS[2:]),
+        in_task("task.finished", 221, attempt=2, state="FAILURE", duration_ms=21),
+        in_task("task.started", 300, attempt=3),
+        in_task("task.finished", 320, attempt=3, state="SUCCESS", duration_ms=20, trail=STEPS[:1]),
     )
-    assert [[one.offset_ms for one in run.trail] for run in found.tasks[0].runs] == [[2.5, None, 8.0], [108.0]]
+    assert [[one.offset_ms for one in run.trail] for run in found.tasks[0].runs] == [
+        [2.5, None, 8.0],
+        [108.0],
+        [202.5],
+    ]
 
 
 def test_no_step_ends_after_its_line_was_written():

@@ -68,10 +68,10 @@ _has_own_patterns = False
 # Cheap test first: a text with none of these, in lower case, needs no rule; nor one without the exact ones, as it is.
 _HINTS: Final = (
     "://", "authorization", "cookie", "bearer", "basic", "pass", "pwd", "dsn", "secret", "token", "key",
-    "_pat_", "glpat-", "xox", "failing row", "@", "k_live_", "credential", "invalid input", "[parameters: ",
+    "glpat-", "xox", "failing row", "@", "k_live_", "credential", "invalid input", "[parameters: ",
 )  # fmt: skip
-# Found faster: most of a line is in lower case.
-_EXACT_HINTS: Final = ("eyJ", "AKIA", "ASIA", "SCRAM-SHA-256$")
+# Found faster: most of a line is in lower case, and of a long one's places most are passed over.
+_EXACT_HINTS: Final = ("eyJ", "AKIA", "ASIA", "SCRAM-SHA-256$", "github_pat_")
 _HINTS_BYTES: Final = tuple(hint.encode() for hint in _HINTS)
 _EXACT_HINTS_BYTES: Final = tuple(hint.encode() for hint in _EXACT_HINTS)
 _GITHUB: Final = re.compile("gh[pousr]_")

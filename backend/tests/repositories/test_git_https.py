@@ -313,8 +313,8 @@ def test_a_host_that_does_not_answer_may_later(clone: Path, certificate: Path) -
 
 def test_a_slow_host_is_left_in_time(source: Source, server: GitServer, sync_https: Sync) -> None:
     source.commit()
-    server.pause_s = 5
+    server.pause_s = 60
     started = time.monotonic()
     with pytest.raises(GitError, match=r"took longer than 0\.5 seconds"):
         sync_https(limits=GitLimits(timeout_s=0.5))
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 30

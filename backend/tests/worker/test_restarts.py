@@ -65,10 +65,10 @@ def database_away(service: Service, admin_url: str) -> Iterator[None]:
 
 
 def begin(service: Service, host: GitServer, name: str) -> tuple[Path, int, str]:
-    """Begin a sync that takes seconds; return the repository's path and ID, and the job's."""
+    """Begin a sync that the host keeps waiting; return the repository's path and ID, and the job's."""
     path = make_repository(host.root / "owner" / name, 2)
     repository_id = service.register(host.url(f"owner/{name}"))
-    host.pause_s = 2
+    host.held.add(f"/owner/{name}/")
     job_id = service.ask(repository_id, name)
     service.wait_for_run(job_id)
     eventually(lambda: any(f"/{name}/" in path for path, _ in host.seen), what="git at work")
@@ -108,6 +108,7 @@ def test_redis_restarted_in_the_middle_loses_no_job(service: Service, host: GitS
         what="the end of the run",
     )
     assert (told[0]["request_id"], told[0]["attempt"]) == ("redis-restarted", 1)
+    host.held.clear()
     assert_ends(service, path, repository_id, job_id)
 
 
@@ -117,6 +118,7 @@ def test_postgresql_restarted_in_the_middle_loses_no_job(
     """The sync can't be written; it is run again when the database is back."""
     path, repository_id, job_id = begin(service, host, "database-restarted")
     with database_away(service, postgres_admin_url):
+        host.held.clear()
         retry = service.system.wait_for_line("worker", event="task.retry", task_id=job_id)
         assert retry["request_id"] == "database-restarted"
     assert_ends(service, path, repository_id, job_id)
@@ -128,6 +130,7 @@ def test_a_database_that_is_away_for_long_loses_no_job(
     """Longer than all retries: nobody could even write that it failed, so `recover` sends it again."""
     path, repository_id, job_id = begin(service, host, "database-away")
     with database_away(service, postgres_admin_url):
+        host.held.clear()
         eventually(
             lambda: service.system.log_lines("worker", event="task.finished", task_id=job_id, state="FAILURE"),
             within_s=60,

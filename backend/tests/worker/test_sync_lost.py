@@ -58,26 +58,31 @@ def assert_synced_once(service: Service, slow: tuple[Path, int], job_id: str) ->
     eventually(lambda: syncs() == 1, what="one run that synced")
 
 
-def test_a_killed_child_is_replaced_and_the_job_ends(service: Service, slow: tuple[Path, int]) -> None:
+def test_a_killed_child_is_replaced_and_the_job_ends(service: Service, slow: tuple[Path, int], host: GitServer) -> None:
     """And what it ran does not go on beside the next run."""
+    host.held.add("/owner/")
     job_id = service.ask(slow[1], "killed-child")
     pid, gits = in_the_middle(service, job_id)
     os.kill(pid, signal.SIGKILL)
+    host.held.clear()
     assert_synced_once(service, slow, job_id)
     # One attempt was lost; where its git was not at its end, the next ones had to wait for that.
     assert service.job(job_id)["attempt"] >= 2
     eventually(lambda: not any(each.is_running() for each in gits), what="the end of what the lost run had begun")
     assert service.metric("celery_tasks_total", task="repositories.sync", state="LOST") == 1
     assert service.metric("celery_tasks_total", task="repositories.sync", state="FAILURE") == 0
-    assert service.metric("celery_queue_depth", queue="sync") == 0
+    # A canary comes by each second.
+    eventually(lambda: service.metric("celery_queue_depth", queue="sync") == 0, what="an empty queue")
 
 
-def test_a_killed_worker_leaves_its_job_to_the_next(service: Service, slow: tuple[Path, int]) -> None:
+def test_a_killed_worker_leaves_its_job_to_the_next(service: Service, slow: tuple[Path, int], host: GitServer) -> None:
     """Its message stays unacknowledged for hours; `recover` finds the job by its silence."""
+    host.held.add("/owner/")
     job_id = service.ask(slow[1], "killed-worker")
     in_the_middle(service, job_id)
     service.kill("worker")
     assert service.job(job_id)["status"] == "running"
+    host.held.clear()
     service.start_worker()
     assert_synced_once(service, slow, job_id)
     assert service.job(job_id)["attempt"] >= 2

@@ -28,6 +28,9 @@ _ANSWER_TIMEOUT_S: Final = 5
 # The consumer waits for bytes, not in a call that could time out: what it asked for and got no answer to for so long
 # (and 1 s) it asks again, on a new connection. Looked at as often, so noticed within 21 s.
 _CONSUMER_PATIENCE_S: Final = 10
+# Each task that ends takes one for a moment. Kombu's ten are too few for a pool of greenlets: what finds none is taken
+# for a broker that is lost, and tasks run again, or not at all.
+_MAX_CONNECTIONS: Final = 1024
 # A task whose process was killed is sent again after this pause, three times at most.
 _LOST_RETRY_S: Final = 1
 
@@ -71,6 +74,7 @@ def make_celery(
             "socket_connect_timeout": _CONNECT_TIMEOUT_S,
             "socket_timeout": _ANSWER_TIMEOUT_S,
             "health_check_interval": _CONSUMER_PATIENCE_S,
+            "max_connections": _MAX_CONNECTIONS,
         },
         redis_socket_connect_timeout=_CONNECT_TIMEOUT_S,
         redis_socket_timeout=_ANSWER_TIMEOUT_S,

@@ -10,6 +10,7 @@ import pytest
 import redis
 from kombu.transport.virtual import Message
 
+from app.broker import make_celery
 from app.consumer import NotingQoS, give_back
 from tests.services import redis_server
 from tests.worker.test_silent_redis import gate_thread
@@ -85,3 +86,14 @@ def test_a_message_is_noted_though_the_connection_at_hand_fell_silent(tmp_path: 
         message = Message({"body": "", "properties": properties}, channel)
         channel.qos.append(message, "tag")
         assert direct.hkeys("unacked") == [b"tag"]
+
+
+def test_many_tasks_may_talk_to_redis_at_once(worker_redis: str) -> None:
+    """Fifty greenlets end fifty tasks: one that finds no connection takes the broker for lost, and tasks with it."""
+    app = make_celery(nobodys(worker_redis))
+    with app.connection_for_read() as connection:
+        pool: Any = connection.default_channel.pool
+        taken = [pool.get_connection() for _ in range(50)]
+        for each in taken:
+            pool.release(each)
+    app.close()

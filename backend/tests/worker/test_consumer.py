@@ -90,7 +90,7 @@ def test_a_message_is_noted_though_the_connection_at_hand_fell_silent(tmp_path: 
 
 def test_many_tasks_may_talk_to_redis_at_once(worker_redis: str) -> None:
     """Fifty greenlets end fifty tasks: one that finds no connection takes the broker for lost, and tasks with it."""
-    app = make_celery(nobodys(worker_redis))
+    app: Any = make_celery(nobodys(worker_redis))
     with app.connection_for_read() as connection:
         pool: Any = connection.default_channel.pool
         taken = [pool.get_connection() for _ in range(50)]

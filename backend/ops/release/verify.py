@@ -31,6 +31,7 @@ _SCRAPE_PATIENCE_S: Final = 40.0
 _POLL_S: Final = 0.25
 _CLOCK_SLACK: Final = timedelta(minutes=1)
 _MANY_NAMES: Final = 6
+_RAN: Final = frozenset({"succeeded", "failed"})
 # Answers from here on are problem+json, and bear the ID too.
 _FIRST_ERROR: Final = 400
 
@@ -144,9 +145,9 @@ def _down(ground: Ground) -> list[str]:
     return [job for job in JOBS if not states.get(job)]
 
 
-def _awaited(ask: Callable[[], _T], is_well: Callable[[_T], bool]) -> _T:
-    """Ask until the answer is well; after two scrapes, return what it is. What just started was not scraped yet."""
-    deadline = time.monotonic() + _SCRAPE_PATIENCE_S
+def _awaited(ask: Callable[[], _T], is_well: Callable[[_T], object], patience_s: float = _SCRAPE_PATIENCE_S) -> _T:
+    """Ask until the answer is well; after a while, return what it is. What just started was not scraped yet."""
+    deadline = time.monotonic() + patience_s
     while not is_well(answer := ask()) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     return answer
@@ -252,12 +253,14 @@ def _traced_task(ground: Ground, since: datetime) -> Iterator[Finding]:
             "Register one (POST /api/v1/repositories), and verify again.",
         )  # fmt: skip
         return
-    job = ground.api.sync(items[0]["id"])
-    done = ground.api.finished_job(str(job.get("job_id") or job["id"]), lambda _: None, patience_s=_SYNC_PATIENCE_S)
+    asked = ground.api.sync(items[0]["id"])
+    job_id = str(asked.get("job_id") or asked["id"])
+    # Whether the sync succeeds is its host's and the network's affair: it may be tried again for minutes.
+    done = _awaited(lambda: _job(ground, job_id), lambda job: job["status"] in _RAN or job["reason"], _SYNC_PATIENCE_S)
     request_id = str(done["request_id"])
-    story = _story(ground, request_id, since, lambda story: story.ended_at is not None and bool(_runs(story)))
+    story = _story(ground, request_id, since, lambda story: _most_statements(story) > 0)
     runs = _runs(story) if story is not None else []
-    statements = max((run.sql.count for run in runs if run.sql), default=0)
+    statements = _most_statements(story)
     yield judged(
         check,
         well=bool(runs) and statements > 0,
@@ -265,6 +268,17 @@ def _traced_task(ground: Ground, since: datetime) -> Iterator[Finding]:
         bound="a run with SQL",
         advice=f"commandcenter trace {request_id}",
     )
+
+
+def _job(ground: Ground, job_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = ground.api.expect("GET", f"/jobs/{job_id}")
+    return found
+
+
+def _most_statements(story: Story | None) -> int:
+    """Return how many statements the run has that has most; a run tells them when it ends."""
+    runs = _runs(story) if story is not None else []
+    return max((run.sql.count for run in runs if run.sql), default=0)
 
 
 def _runs(story: Story) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,3 +48,42 @@ def verdicts(service: Service) -> list[str]:
 def test_the_id_is_wanted_in_the_header_once_and_in_the_body_of_errors(service: Service, expected: list[str]) -> None:
     """A user reports what the page shows: that is the body's."""
     assert verdicts(service) == expected
+
+
+@dataclass
+class Queue:
+    """A service whose jobs stand at `job`."""
+
+    job: dict[str, Any]
+
+    def expect(self, method: str, path: str, **_: object) -> Any:
+        """Answer with the one repository, or the job."""
+        assert method == "GET"
+        return {"items": [{"id": 1}]} if path == "/repositories" else self.job
+
+    def sync(self, repository_id: int) -> dict[str, Any]:
+        """Queue the job."""
+        assert repository_id == 1
+        return {"job_id": "j"}
+
+
+@pytest.mark.parametrize(
+    ("job", "runs", "expected"),
+    [
+        ({"status": "queued", "reason": "The host was not found. It will be tried again in 105 s."}, 3, "ok"),
+        ({"status": "failed", "reason": "The host was not found."}, 3, "ok"),
+        ({"status": "succeeded", "reason": None}, 0, "failed"),
+    ],
+)
+def test_a_task_is_wanted_in_the_logs_whatever_its_host_says(
+    monkeypatch: pytest.MonkeyPatch, job: dict[str, Any], runs: int, expected: str
+) -> None:
+    """A host that is away is no fault of a release, and its sync is tried again for minutes."""
+    work = SimpleNamespace(sql=SimpleNamespace(count=runs))
+    story = SimpleNamespace(tasks=[SimpleNamespace(runs=[work])], requests=[])
+    monkeypatch.setattr(verify, "_story", lambda *_: story)
+    service = Queue({**job, "request_id": "r"})
+    ground = verify.Ground(None, service, None, "")  # type: ignore[arg-type] # not asked
+    [finding] = verify._traced_task(ground, datetime.now(UTC))
+    assert finding.verdict == expected
+    assert f"job {job['status']}" in finding.value

@@ -1,96 +1,39 @@
 """Every hook fails open and counts itself: each is broken here, once, and what it observes goes on."""
 
 import ast
-import asyncio
 import io
 import logging
 import math
 import subprocess
 import sys
 import threading
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import pytest
 import redis
 import structlog
 from billiard.exceptions import WorkerLostError
 from celery import Celery, signals
 from prometheus_client import REGISTRY
-from sqlalchemy import text
-from starlette.types import Receive, Scope, Send
 
 from app.broker import make_celery
-from app.correlation import bind, for_request
-from app.middleware import correlation as correlation_layer
-from app.middleware import errors as errors_layer
-from app.middleware import http_metrics as metrics_layer
-from app.middleware.correlation import CorrelationMiddleware, Trust
-from app.middleware.errors import ErrorBoundaryMiddleware
-from app.middleware.http_metrics import HttpMetricsMiddleware
-from app.telemetry import celery_request, celery_signals, exposition, logs, pool, publisher, sql
-from app.telemetry import outbound as outbound_layer
+from app.telemetry import celery_request, exposition, publisher
 from app.telemetry.logs import configure_logging
-from app.telemetry.outbound import CorrelatedTransport
 from app.telemetry.queues import QueueProbe
 from app.telemetry.trail import waiting_for
 from app.utils.metrics import hook_failed
 from ops.stack.ports import free_port
-from tests.attribution import Driver, make_pool
 from tests.services import redis_server
 from tests.system import BACKEND, SECRET_KEY, clean_environment
+from tests.telemetry.observed import Bench, ask, broken, call_outside, failures, query
 
 APP: Final = BACKEND / "app"
 Break = Callable[[str], None]
 
 
-def failures(hook: str) -> float:
-    return REGISTRY.get_sample_value("commandcenter_observability_failures_total", {"hook": hook}) or 0.0
-
-
-def broken(*_: object, **__: object) -> None:
-    raise RuntimeError("a test broke it")
-
-
-class Bench:
-    """What a case works with: how to break a name, and where things are."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, database_url: str, folder: Path) -> None:
-        self.monkeypatch = monkeypatch
-        self.database_url = database_url
-        self.folder = folder
-        self.at_end: list[Callable[[], object]] = []
-
-    def break_(self, name: str) -> None:
-        """Have what a module calls by this name fail."""
-        self.monkeypatch.setattr(name, broken)
-
-
 # --- HTTP
-
-
-def ask(status: int, **headers: str) -> None:
-    """Ask an application with our layers around it, and hold that it answers this, with one ID."""
-
-    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        if status >= 500:
-            raise LookupError("it is not there")
-        await send({"type": "http.response.start", "status": status, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    layers = CorrelationMiddleware(
-        HttpMetricsMiddleware(ErrorBoundaryMiddleware(app)), trust=Trust("all"), trail_secret="a secret of this test"
-    )
-
-    async def run() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(layers), base_url="http://here") as client:
-            return await client.get("/", headers={"X-Request-ID": "asked"} | headers)
-
-    answer = asyncio.run(run())
-    assert (answer.status_code, len(answer.headers.get_list("x-request-id"))) == (status, 1)
 
 
 def correlation(bench: Bench) -> None:
@@ -128,12 +71,6 @@ def keep_publishing(bench: Bench) -> None:
     assert started == ["publish-metrics"]
 
 
-def call_outside() -> None:
-    transport = CorrelatedTransport(["api.example"], httpx.MockTransport(lambda _: httpx.Response(204)))
-    with bind(for_request("a")), httpx.Client(transport=transport) as client:
-        assert client.get("https://api.example/").status_code == 204
-
-
 def outbound(bench: Bench) -> None:
     bench.break_("app.telemetry.outbound.note")
     call_outside()
@@ -146,19 +83,6 @@ def trail_wait(bench: Bench) -> None:
 
 
 # --- SQL
-
-
-def query(bench: Bench, driver: Driver) -> None:
-    """Run a statement in a transaction for a request."""
-
-    async def run() -> Any:
-        pool = make_pool(bench.database_url, driver, "transaction")
-        try:
-            return await pool.run(lambda connection: connection.scalar(text("SELECT 1")), "the-request")
-        finally:
-            await pool.dispose()
-
-    assert asyncio.run(run()) == 1
 
 
 def sql_comment(bench: Bench) -> None:
@@ -392,70 +316,3 @@ def named_in(source: str) -> set[str]:
 def test_no_hook_is_left_out() -> None:
     """A new one wants a case here."""
     assert set().union(*(named_in(path.read_text()) for path in APP.rglob("*.py"))) == CASES.keys()
-
-
-# --- and what a hook calls: one that is called outside of any guard has no name to be missed
-
-
-def requests(_: Bench) -> None:
-    """Go every way that our layers have."""
-    for status in (200, 500):
-        ask(status)
-        ask(status, **{"X-Request-ID": "not an ID", "X-Trail-Token": "1.a", "traceparent": "00-1-2-01"})
-
-
-def statements(bench: Bench) -> None:
-    query(bench, "psycopg")
-    query(bench, "asyncpg")
-
-
-def lines(_: Bench) -> None:
-    configure_logging("test", "info", io.StringIO())
-    with bind(for_request("a")):
-        for log in (structlog.get_logger("app.test"), logging.getLogger("app.test")):
-            log.debug("noted")
-            log.info("written")
-            log.error("failed", exc_info=LookupError("it is not there"))
-
-
-OBSERVED: Final[dict[types.ModuleType, Callable[[Bench], None]]] = {
-    correlation_layer: requests,
-    metrics_layer: requests,
-    errors_layer: requests,
-    logs: lines,
-    outbound_layer: lambda _: call_outside(),
-    sql: statements,
-    pool: statements,
-}
-# The context itself; what makes the answer; what is called at start; what has a case above, in which it raises nothing.
-NO_HOOKS: Final = {
-    *("current", "request_id", "problem", "set_own_packages", "add_source"),
-    *("hook_failed", "keep_publishing", "as_text"),
-}
-
-
-def helpers() -> list[tuple[types.ModuleType, str]]:
-    """Return our functions that the observing modules have from others, each with who has it."""
-    return [
-        (module, name)
-        for module in OBSERVED
-        for name, value in vars(module).items()
-        if isinstance(value, types.FunctionType) and value.__module__.startswith("app.")
-        if value.__module__ != module.__name__ and name not in NO_HOOKS
-    ]
-
-
-@pytest.mark.parametrize(("module", "name"), helpers(), ids=lambda each: getattr(each, "__name__", each))
-def test_whatever_a_hook_calls_may_fail(
-    module: types.ModuleType, name: str, monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path
-) -> None:
-    """What is observed goes on, also where nobody thought of a name for that failure."""
-    bench = Bench(monkeypatch, database_url, tmp_path)
-    bench.break_(f"{module.__name__}.{name}")
-    OBSERVED[module](bench)
-
-
-def test_every_receiver_is_guarded() -> None:
-    """Celery would catch what one raises, and nobody would count it."""
-    guarded = celery_signals._open("a-name", broken).__code__
-    assert [name for name, receiver in celery_signals._RECEIVERS if receiver.__code__ is not guarded] == []

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import yaml
 
+from ops.release import monitoring_files
 from ops.release.detection import seconds
 from ops.release.findings import Finding, judged
 from ops.release.prometheus import TIMEOUT_S
@@ -78,10 +78,10 @@ def of_files(folder: Path) -> list[Rule]:
     """
     found = []
     try:
-        for named in yaml.safe_load((folder / "prometheus.yml").read_text())["rule_files"]:
-            groups = yaml.safe_load((folder / Path(named).name).read_text())["groups"]
+        for file in monitoring_files.rule_files(folder):
+            groups = monitoring_files.load(file)["groups"]
             found += [_of_file(group["name"], rule) for group in groups for rule in group["rules"]]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise StackError(f"The rules in {folder} can't be read: {error}", "promtool check rules") from error
     return found
 

@@ -9,6 +9,7 @@ from xdist.workermanage import WorkerController
 
 import tests.fuzzing  # noqa: F401 - `make fuzz` asks for its profile
 from ops.stack import layout
+from tests import warm_python
 from tests.monitoring_stack import MonitoredSystem, monitored_system
 from tests.services import PostgresServer, create_database, drop_database, postgres_server, redis_server
 from tests.side_by_side import FileScheduling, begin_with_the_long_ones
@@ -57,10 +58,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep layouts that tests make in this process out of the system's folders."""
+    """Keep layouts that tests make in this process out of the system's folders, and end what no test ends."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "_SYSTEM_FOLDER", tmp_path_factory.mktemp("system"))
         yield
+    warm_python.end()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ import psycopg
 from ops.stack import loopback
 from ops.stack.errors import last_lines
 from ops.stack.ports import free_port
+from tests import warm_python
 
 BACKEND = Path(__file__).resolve().parents[1]
 SECRET_KEY = "a test's key, long enough to be one"
@@ -52,7 +52,7 @@ class System:
     directory: Path
     environment: dict[str, str]
     module: str = "app.serve"
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    processes: dict[str, subprocess.Popen[bytes] | warm_python.Process] = field(default_factory=dict)
 
     def client(self, **options: Any) -> httpx.Client:
         """Return an HTTP client of the API."""
@@ -106,14 +106,11 @@ class System:
         """Start one service; its output goes to its log."""
         shared = self.directory / "metrics" / service
         with self.log_path(service).open("ab") as output:
-            self.processes[service] = subprocess.Popen(
-                [sys.executable, "-m", self.module, service],
+            self.processes[service] = warm_python.start(
+                [self.module, service],
                 cwd=BACKEND,
                 env={**self.environment, "PROMETHEUS_MULTIPROC_DIR": str(shared), **environment},
-                stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
             )
 
     def stop(self, service: str) -> int:
@@ -155,27 +152,17 @@ def clean_environment() -> dict[str, str]:
 
 def migrate(database_url: str, revision: str = "head", command: str = "upgrade") -> subprocess.CompletedProcess[str]:
     """Run alembic on a database; the caller looks at how it ended."""
-    return subprocess.run(
-        [sys.executable, "-m", "alembic", command, revision],
-        cwd=BACKEND,
-        env={**clean_environment(), "DATABASE_URL": database_url},
-        capture_output=True,
-        text=True,
-        check=False,
+    return warm_python.run(
+        ["alembic", command, revision], cwd=BACKEND, env={**clean_environment(), "DATABASE_URL": database_url}
     )
 
 
 @functools.cache
 def _schema() -> str:
-    """What alembic runs on an empty database, as SQL; asked once a process, for a run of alembic takes seconds."""
-    rendered = subprocess.run(
-        [sys.executable, "-m", "alembic", "upgrade", "head", "--sql"],
-        cwd=BACKEND,
-        env={**clean_environment(), "DATABASE_URL": "postgresql://nobody@127.0.0.1/none"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    """What alembic runs on an empty database, as SQL; asked once a process."""
+    environment = {**clean_environment(), "DATABASE_URL": "postgresql://nobody@127.0.0.1/none"}
+    rendered = warm_python.run(["alembic", "upgrade", "head", "--sql"], cwd=BACKEND, env=environment)
+    rendered.check_returncode()
     return rendered.stdout
 
 

@@ -3,13 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import warm_python
 from tests.system import BACKEND, System, clean_environment, eventually, running_system
 
 SERVICES = ("api", "worker", "beat")
@@ -28,14 +28,7 @@ def guarded(
 
 def ask(system: System, service: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """Ask as the container's health check does."""
-    return subprocess.run(
-        [sys.executable, "-m", "app.alive", service],
-        cwd=BACKEND,
-        env=system.environment | changes,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return warm_python.run(["app.alive", service], cwd=BACKEND, env=system.environment | changes)
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests import warm_python
 from tests.system import BACKEND, clean_environment, eventually, migrate
 
 PASSWORD = "only-for-these-tests"
@@ -34,14 +34,7 @@ def ask(url: str, query: str) -> list[Row]:
 
 def alembic(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run alembic with any arguments."""
-    return subprocess.run(
-        [sys.executable, "-m", "alembic", *arguments],
-        cwd=BACKEND,
-        env=clean_environment() | {"DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return warm_python.run(["alembic", *arguments], cwd=BACKEND, env=clean_environment() | {"DATABASE_URL": url})
 
 
 def up(url: str) -> None:

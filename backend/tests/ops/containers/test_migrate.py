@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import psycopg
 import pytest
 
 from ops.stack.ports import free_port
+from tests import warm_python
 from tests.api.network import Gate
 from tests.services import PASSWORD, PostgresServer, postgres_server
 from tests.system import BACKEND, clean_environment, eventually
@@ -18,7 +18,7 @@ from tests.system import BACKEND, clean_environment, eventually
 HEAD = "d3e92d35ba2f"
 OWNERS_PASSWORD = "Fq8Wd2Ns7Lb4"
 EXPORTERS_PASSWORD = "Tg5Rk9Xc1Vm6"
-COMMAND = [sys.executable, "-m", "ops.containers.migrate"]
+COMMAND = ["ops.containers.migrate"]
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,7 @@ def settings(server: PostgresServer, **changes: str) -> dict[str, str]:
 
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
-    return subprocess.run(
-        [*COMMAND, *arguments], cwd=BACKEND, env=environment, capture_output=True, text=True, check=False
-    )
+    return warm_python.run([*COMMAND, *arguments], cwd=BACKEND, env=environment)
 
 
 def ask(url: str, query: str) -> list[tuple[object, ...]]:
@@ -69,10 +67,10 @@ def set_revision(server: PostgresServer, revision: str) -> None:
 
 
 @contextmanager
-def started(environment: dict[str, str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+def started(environment: dict[str, str], output: Path) -> Iterator[warm_python.Process]:
     """Run it beside the test; its lines go to a file."""
     with output.open("wb") as file:
-        process = subprocess.Popen(COMMAND, cwd=BACKEND, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        process = warm_python.start(COMMAND, cwd=BACKEND, env=environment, stdout=file)
     try:
         yield process
     finally:

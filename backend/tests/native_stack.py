@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import psutil
 from ops.stack.parts import PORTS
 from ops.stack.ports import free_port
 from ops.stack.supervisor import STACK_VARIABLE
+from tests import warm_python
 
 BACKEND = Path(__file__).resolve().parents[1]
 
@@ -50,14 +50,11 @@ class NativeStack:
     def run(
         self, *arguments: str, launcher: str = "from ops.cli import main; main()", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run `commandcenter` on this stack."""
-        return subprocess.run(
-            [sys.executable, "-W", "error", "-c", launcher, *arguments],
+        """Run `commandcenter` on this stack; a warning is an error."""
+        return warm_python.run(
+            ["-c", f"import warnings; warnings.simplefilter('error'); {launcher}", *arguments],
             cwd=self.backend,
             env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            check=False,
             timeout=150,
         )
 

@@ -52,6 +52,13 @@ def test_it_is_as_new(folder: Path) -> None:
     assert (done.returncode, last, done.stderr) == (7, "ended as any does\n", "said\n")
 
 
+def test_code_is_run_as_well(folder: Path) -> None:
+    code = "import sys, tell_all; print(__name__, sys.argv)"
+    (folder / "tell_all.py").touch()
+    done = warm_python.run(["-c", code, "a b"], cwd=folder, env=ENVIRONMENT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "__main__ ['-c', 'a b']\n", "")
+
+
 def test_an_error_ends_it_in_the_usual_way(folder: Path) -> None:
     done = warm_python.run(["fails"], cwd=folder, env=ENVIRONMENT)
     assert done.returncode == 1
@@ -64,5 +71,7 @@ def test_it_is_waited_for_and_killed(folder: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.01)
     assert process.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        warm_python.run(["waits"], cwd=folder, env=ENVIRONMENT, timeout=0.01)
     process.kill()
     assert (process.wait(), process.poll()) == (-signal.SIGKILL, -signal.SIGKILL)

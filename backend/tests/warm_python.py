@@ -1,8 +1,8 @@
 """Python processes that begin with the libraries imported: copies of one process that did so once.
 
 Imports are most of what it takes to start a service, seconds of the processor, and tests start a hundred. Each copy
-imports our own code anew, in its own environment, and ends as any Python does. Nothing here starts the native stack:
-its tests start it as users do.
+imports our own code anew, in its own environment, and ends as any Python does. The parts
+of a native stack are none: they are started as users start them.
 """
 
 import functools
@@ -16,9 +16,10 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -29,7 +30,8 @@ _LIBRARIES: Final = (
     *("sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.postgresql.asyncpg"),
     *("sqlalchemy.dialects.postgresql.psycopg", "celery.apps.beat", "celery.apps.worker", "celery.bin.celery"),
     *("celery.concurrency.prefork", "kombu.transport.redis", "redis.asyncio", "cryptography.fernet", "fastapi"),
-    *("httpx", "mako.template", "pydantic_settings", "psutil", "structlog", "uvicorn.lifespan.on"),
+    *("httpx", "mako.template", "pydantic_settings", "psutil", "rich.console", "rich.live", "rich.progress"),
+    *("rich.table", "rich.tree", "structlog", "supervisor.xmlrpc", "typer", "uvicorn.lifespan.on", "yaml"),
     *("uvicorn.protocols.http.auto", "uvicorn.protocols.websockets.auto", "opentelemetry.trace"),
 )
 _LARGEST_REQUEST: Final = 1 << 20
@@ -124,7 +126,7 @@ def start(
     """Start `python -m` with `arguments`, in a session of its own.
 
     Args:
-        arguments: the module, and what it is given.
+        arguments: the module, or `-c` and some code, and what it is given.
         cwd: where it runs; its modules are found there first.
         env: the whole environment.
         stdout: an open file.
@@ -135,15 +137,29 @@ def start(
     return Process(original, original.ask(request, output, stderr.fileno() if stderr else output))
 
 
-def run(arguments: list[str], *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run `python -m` with `arguments` to its end; the caller looks at how it ended."""
-    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
-        code = start(arguments, cwd=cwd, env=env, stdout=stdout, stderr=stderr).wait()
-        texts = []
-        for file in (stdout, stderr):
-            file.seek(0)
-            texts.append(file.read())
-    return subprocess.CompletedProcess(arguments, code, *texts)
+def run(
+    arguments: list[str], *, cwd: Path, env: Mapping[str, str], timeout: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m` with `arguments` to its end; the caller looks at how it ended.
+
+    Raises:
+        TimeoutExpired: it still ran after `timeout` seconds, and was killed.
+    """
+    with ExitStack() as pipes, ThreadPoolExecutor(2) as readers:
+        said, writers = [], []
+        for _ in range(2):
+            reading, writing = os.pipe()
+            said.append(readers.submit(pipes.enter_context(os.fdopen(reading)).read))
+            writers.append(os.fdopen(writing, "w"))
+        process = start(arguments, cwd=cwd, env=env, stdout=writers[0], stderr=writers[1])
+        for writer in writers:
+            writer.close()
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(arguments, code, *(each.result() for each in said))
 
 
 def _serve(requests: socket.socket) -> list[str]:
@@ -188,4 +204,7 @@ if __name__ == "__main__":
     # What is there now stays: else each copy would look through all of it, and so copy it, only to end.
     gc.freeze()
     _, *sys.argv = sys.argv[:1] + _serve(socket.socket(fileno=int(sys.argv[1])))
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    if sys.argv[0] == "-c":
+        exec(sys.argv.pop(1), {"__name__": "__main__"})  # noqa: S102 - as Python does with -c
+    else:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -88,8 +88,20 @@ def test_the_paired_interval_is_students_where_all_hours_are_alike():
     assert found == pytest.approx((mean - 2.015 * error, mean + 2.015 * error), abs=1e-5)
 
 
-arm = st.integers(0, 500).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))
-pair_lists = st.lists(st.builds(lambda new, old: Pair(*new, *old), arm, arm), max_size=60)
+def pairs_of(drawn: bytes, part: int, baseline_part: int) -> list[Pair]:
+    """Return an hour for every four bytes: requests, 510 at most, and the share of a part of them that failed."""
+    hours = (drawn[start : start + 4] for start in range(0, len(drawn), 4))
+    return [
+        Pair(2 * n, 2 * n * k // (255 * part), 2 * baseline_n, 2 * baseline_n * baseline_k // (255 * baseline_part))
+        for n, k, baseline_n, baseline_k in hours
+    ]
+
+
+# All hours in one draw: four draws for each of sixty hours take longer than what they test. Of a part of the requests,
+# or every second one would fail and no two arms be alike: no verdict but that of too little.
+hours_drawn = st.integers(0, 60).flatmap(lambda hours: st.binary(min_size=4 * hours, max_size=4 * hours))
+parts = st.sampled_from([1, 10, 100])
+pair_lists = st.builds(pairs_of, hours_drawn, parts, parts)
 
 
 @unhurried

@@ -1,4 +1,4 @@
-"""How many cases a property of what strangers send is tried with: thousands in `make test`, more in `make fuzz`."""
+"""How many cases a property of what strangers send is tried with: hundreds in `make test`, thousands in `make fuzz`."""
 
 from collections.abc import Callable
 from typing import Any, Final, TypeVar

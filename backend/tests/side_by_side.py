@@ -12,7 +12,6 @@ LONG: Final = (
     "tests/alerting_live/test_live_alerts.py",
     "tests/ops/stack/test_stack.py",
     "tests/alerts/test_mutants.py",
-    "tests/telemetry/test_sql_properties.py",
     "tests/integration/test_migrations.py",
     "tests/worker/test_sync_lost.py",
     "tests/worker/test_sync_outcomes.py",

@@ -237,7 +237,7 @@ def test_ids_do_not_leak_over_one_connection(served: str) -> None:
     assert uuid.UUID(the_id(second)).version == 7
 
 
-@fuzzed(3000)
+@fuzzed(300)
 @given(st.binary(max_size=200))
 def test_any_header_bytes_give_one_valid_id(value: bytes) -> None:
     """Input is hostile, and a header byte over 0x7F has felled others."""
@@ -268,8 +268,10 @@ def test_any_header_bytes_give_one_valid_id(value: bytes) -> None:
 _APP = create_app()
 
 
-@fuzzed(2000)
-@given(st.text(max_size=100))
+@fuzzed(500)
+@given(
+    st.text(max_size=100) | st.builds("{}{}".format, st.text("aZ09._-", max_size=70), st.sampled_from(["", "\n", "é"]))
+)
 def test_an_id_is_valid_only_as_a_whole(value: str) -> None:
     """`re.match` and `$` have both let a newline through elsewhere."""
     allowed = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")

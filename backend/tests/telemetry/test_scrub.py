@@ -193,7 +193,7 @@ def test_nested_values_and_keys_are_scrubbed() -> None:
     assert (line["fine"], line["token_count"]) == ("fine", 7)
 
 
-@fuzzed(1000)
+@fuzzed(300)
 @given(st.from_regex(module._SECRET_KEY, alphabet=st.characters(codec="ascii")))
 def test_every_key_that_names_a_secret_hides_its_value(key: str) -> None:
     """A line without a hint is written as it is: a key that is no hint would be masked only beside another secret."""

@@ -1,27 +1,22 @@
 """Each alert's tests tell each mistake in its rule from the rule."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.alerts.equivalent import EQUIVALENT
 from tests.alerts.mutants import Mutant, mutants, unchanged
-from tests.alerts.promtool import NotARuleError, survives
+from tests.alerts.promtool import NotARuleError, survives, survivors
 from tests.alerts.rules import rules
-
-_AT_ONCE = 2
 
 
 @pytest.fixture(scope="module")
 def survived(tmp_path_factory: pytest.TempPathFactory, summary: list[str]) -> Mapping[str, bool]:
     """Whether each mutant passes the tests of its alert, by its name."""
     every = [mutant for rule in rules().values() for mutant in mutants(rule)]
-    folder = tmp_path_factory.mktemp("mutants")
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        verdicts = pool.map(lambda job: survives(job[1], folder / str(job[0])), enumerate(every))
-        found = {mutant.name: verdict for mutant, verdict in zip(every, verdicts, strict=True)}
+    verdicts = survivors(every, tmp_path_factory.mktemp("mutants") / "all")
+    found = {mutant.name: survived for mutant, survived in zip(every, verdicts, strict=True)}
     assert len(found) == len(every), "two mutants have one name"
     equal = sum(found[name] for name in EQUIVALENT if name in found)
     killed = len(found) - sum(found.values())

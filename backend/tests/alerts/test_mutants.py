@@ -24,7 +24,7 @@ def survived(tmp_path_factory: pytest.TempPathFactory, summary: list[str]) -> Ma
     return found
 
 
-@pytest.mark.timeout(600)  # Hundreds of runs of promtool: some 70 s of one core.
+@pytest.mark.timeout(600)  # Hundreds of mutants: some 80 s of one core.
 def test_the_tests_kill_every_mutant(survived: Mapping[str, bool]) -> None:
     """A mistake that passes the tests can be made tomorrow."""
     alive = sorted(name for name, passed in survived.items() if passed and name not in EQUIVALENT)

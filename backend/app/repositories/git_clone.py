@@ -46,21 +46,29 @@ def locked(directory: Path) -> Iterator[int]:
     Raises:
         GitError: another process holds it; retryable.
     """
-    path = _beside(directory, ".lock")
+    descriptor = _acquire(_beside(directory, ".lock"))
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(path: Path) -> int:
+    """Return a descriptor of the file at `path`, locked."""
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.ExitStack() as undo:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            undo.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise GitError("Another sync of this repository is running.", retryable=True) from None
             # `remove` may have deleted the file between opening and locking: then the lock is nobody's.
             with contextlib.suppress(FileNotFoundError):
                 if os.fstat(descriptor).st_ino == path.stat().st_ino:
-                    yield descriptor
-                    return
-        except BlockingIOError:
-            raise GitError("Another sync of this repository is running.", retryable=True) from None
-        finally:
-            os.close(descriptor)
+                    undo.pop_all()
+                    return descriptor
 
 
 def remove(directory: Path) -> None:

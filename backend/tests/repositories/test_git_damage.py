@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.repositories.git import GitError, remove
+from app.repositories.git_clone import locked
 from tests.repositories.source import Source, Sync
 
 
@@ -88,3 +89,15 @@ def test_two_syncs_of_one_clone_do_not_meet(source: Source, sync_source: Sync, c
     remove(clone)
     assert not list(clone.parent.iterdir())
     remove(clone)
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("no usable temporary directory"), BlockingIOError("the pipe is full")]
+)
+def test_what_fails_while_the_lock_is_held_is_told_as_it_is(clone: Path, error: OSError) -> None:
+    """The lock's own errors are of the same kinds; taken for these, a full disk would read as somebody else's sync."""
+    with pytest.raises(type(error)) as caught, locked(clone):
+        raise error
+    assert caught.value is error
+    with locked(clone):
+        pass

@@ -4,6 +4,7 @@ One conditional request. Never raises: a sync succeeds without it. Remembers not
 until when GitHub wants to be left alone.
 """
 
+import json
 import re
 import time
 from dataclasses import dataclass
@@ -187,7 +188,7 @@ def _retry_after_s(headers: httpx.Headers) -> int | None:
         return _bounded(int(value))
     try:
         moment = parsedate_to_datetime(value)
-    except (ValueError, IndexError, TypeError):
+    except (ValueError, IndexError, TypeError, OverflowError):
         return None
     return _bounded(
         (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - datetime.now(UTC).timestamp()
@@ -203,7 +204,7 @@ def _bounded(seconds: float) -> int:
 
 
 def _parse(body: bytes, etag: str | None) -> Answer:
-    data: Any = httpx.Response(200, content=body).json()
+    data: Any = json.loads(body)
     try:
         owner, name = data["owner"]["login"], data["name"]
         stars, forks, is_private = data["stargazers_count"], data["forks_count"], data["private"]

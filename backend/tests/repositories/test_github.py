@@ -198,6 +198,19 @@ def test_a_description_that_no_database_takes_is_cleaned() -> None:
     assert answer == GithubFacts("o", "n", "ab?c", True, 1, 2, None, None)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Mon, 01 Jan 9999999999999 00:00:00 GMT", "Mon, 01 Jan 2024 00:00:00 +9999999999999",
+        "Fri, 31 Dec 9999 23:59:59 -2359", "Mon, 01 Jan 0001 00:00:00 +2359", "9" * 5000,
+    ],
+)  # fmt: skip
+def test_a_date_that_no_calendar_has_asks_for_no_pause(value: str) -> None:
+    answer = ask(respond(503, {"Retry-After": value}))
+    assert isinstance(answer, Unavailable)
+    assert answer.retry_after_s in {None, 1, 86400}
+
+
 @given(
     st.integers(min_value=200, max_value=599), st.binary(max_size=50),
     st.dictionaries(

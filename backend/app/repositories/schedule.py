@@ -13,7 +13,7 @@ from app.database import SyncDatabase
 from app.jobs.models import ACTIVE, Job, JobStatus
 from app.repositories.models import Repository
 from app.repositories.service import SYNC_KIND
-from app.repositories.store import GIVEN_UP, MAX_ATTEMPTS, count_failures
+from app.repositories.store import GIVEN_UP, MAX_ATTEMPTS, count_failures, lock_repositories
 
 _A_DAY_S: Final = 86_400
 # A repository whose syncs fail is tried at twice the interval, then four times, up to 64 times.
@@ -91,6 +91,7 @@ def lost_jobs(database: SyncDatabase, *, silent_s: float, queue_is_empty: bool) 
             and_(Job.status == JobStatus.QUEUED, age_s > resend_after_s),
         )
         hopeless = and_(Job.status == JobStatus.RUNNING, Job.attempt >= MAX_ATTEMPTS)
+        lock_repositories(session, and_(Job.kind == SYNC_KIND, stale, hopeless))
         rows = session.execute(
             update(Job)
             .where(Job.kind == SYNC_KIND, stale)

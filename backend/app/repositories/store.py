@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session, undefer
 
 from app.database import SyncDatabase
@@ -48,7 +48,7 @@ def claim(database: SyncDatabase, job_id: uuid.UUID, *, came_again: bool) -> Cla
     if came_again:
         takeable = or_(takeable, Job.status == JobStatus.RUNNING)
     with database.session() as session:
-        # The repository's row is locked before its job's, here and below, as deleting one does.
+        # The repository's row is locked before its job's, here and wherever both are written, as deleting one does.
         repository = session.scalar(
             select(Repository)
             .join(Job, Job.repository_id == Repository.id)
@@ -230,6 +230,7 @@ def fail(database: SyncDatabase, claim: Claim, reason: str) -> None:
 def fail_unfinished(database: SyncDatabase, job_id: uuid.UUID, reason: str) -> bool:
     """Write that a job failed whose run can't say so itself; tell whether it was unfinished."""
     with database.session() as session:
+        lock_repositories(session, Job.id == job_id)
         row = session.execute(
             update(Job)
             .where(Job.id == job_id, Job.status.in_(ACTIVE))
@@ -242,10 +243,24 @@ def fail_unfinished(database: SyncDatabase, job_id: uuid.UUID, reason: str) -> b
         return row is not None
 
 
+def lock_repositories(session: Session, of_jobs: ColumnElement[bool]) -> None:
+    """Lock the repositories of jobs that are about to end, in the order of their IDs; new jobs may refer to them."""
+    session.execute(
+        select(Repository.id)
+        .join(Job, Job.repository_id == Repository.id)
+        .where(of_jobs)
+        .order_by(Repository.id)
+        .with_for_update(of=Repository, key_share=True)
+    )
+
+
 def count_failures(session: Session, repository_ids: Sequence[int | None]) -> None:
-    """Note that a sync of each of these repositories failed: they are tried less often from now on."""
+    """Note that a sync of each of these repositories failed: they are tried less often from now on.
+
+    Their rows are locked before any job's; see `claim`. What users see of them stays as it is.
+    """
     session.execute(
         update(Repository)
         .where(Repository.id.in_([each for each in repository_ids if each is not None]))
-        .values(sync_failures=Repository.sync_failures + 1)
+        .values(sync_failures=Repository.sync_failures + 1, updated_at=Repository.updated_at)
     )

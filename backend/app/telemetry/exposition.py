@@ -2,6 +2,7 @@
 
 import hmac
 import os
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +68,7 @@ def serve_metrics(host: str, port: int, *, token: str | None, refresh: Callable[
         refresh: brings gauges up to date that are read, not counted; called before each answer.
     """
     application = _never_while_forking(_wsgi_app(token, refresh))
-    server = make_server(host, port, application, ThreadingWSGIServer, handler_class=_SilentHandler)
+    server = make_server(host, port, application, _Server, handler_class=_SilentHandler)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
 
@@ -102,6 +103,15 @@ def _never_while_forking(application: Callable[..., Any]) -> Callable[..., Any]:
             return application(environ, start_response)
 
     return guarded
+
+
+class _Server(ThreadingWSGIServer):
+    """Listens on IPv6 where it is given such an address; the base class knows IPv4 alone."""
+
+    def __init__(self, address: tuple[str, int], handler: Callable[..., WSGIRequestHandler]) -> None:
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, handler)
 
 
 class _SilentHandler(WSGIRequestHandler):

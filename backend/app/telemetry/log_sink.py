@@ -31,9 +31,6 @@ class Sink(Protocol):
     def write(self, line: bytes) -> None:
         """Take one line, newline included. Never raises, never waits."""
 
-    def drain(self, timeout_s: float) -> None:
-        """Wait until what was taken is out, `timeout_s` seconds at most."""
-
 
 class DescriptorSink:
     """Writes to a file descriptor of its own, opened anew so that not waiting is nobody else's business.
@@ -50,40 +47,38 @@ class DescriptorSink:
         self.dropped = 0
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
-        self._lock = threading.Lock()
+        # What a signal or the garbage collector sets going in a thread that writes may have a line of its own to tell.
+        self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         os.register_at_fork(after_in_child=self._after_fork)
 
     def write(self, line: bytes) -> None:
         """See Sink."""
+        # One at a time: what one could not write of its line must wait in front of all others' lines.
+        lock = self._lock
         try:
-            if self._waiting:
-                self._wait(line)
-                return
-            written = self._out(line)
+            # `with` takes twice as long. Inside: what a signal raises here (a time limit) must not leave it locked.
+            lock.acquire()
+            written = 0 if self._waiting else self._out(line)
             if written < len(line):
                 self._wait(line[written:])
         except BlockingIOError:
             self._wait(line)
         except Exception:  # noqa: BLE001 - a full disk, a closed pipe: the line is lost, the request isn't
-            self._drop(1)
-
-    def drain(self, timeout_s: float) -> None:
-        """See Sink."""
-        deadline = time.monotonic() + timeout_s
-        while self._waiting and time.monotonic() < deadline:
-            time.sleep(0.005)
+            self._drop()
+        finally:
+            lock.release()
 
     def _wait(self, line: bytes) -> None:
-        with self._lock:
-            if len(self._waiting) >= _MAX_WAITING_LINES or self._waiting_bytes + len(line) > _MAX_WAITING_BYTES:
-                self._drop(1)
-                return
-            self._waiting.append(line)
-            self._waiting_bytes += len(line)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._bring_out, name="log-sink", daemon=True)
-                self._thread.start()
+        """Have the rest of a line wait; the lock is held."""
+        if len(self._waiting) >= _MAX_WAITING_LINES or self._waiting_bytes + len(line) > _MAX_WAITING_BYTES:
+            self._drop()
+            return
+        self._waiting.append(line)
+        self._waiting_bytes += len(line)
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._bring_out, name="log-sink", daemon=True)
+            self._thread.start()
 
     def _bring_out(self) -> None:
         poll = select.poll()
@@ -104,7 +99,7 @@ class DescriptorSink:
                 continue
             except OSError:
                 written = len(line)
-                self._drop(1)
+                self._drop()
                 time.sleep(_RETRY_S)
             with self._lock:
                 self._waiting_bytes -= written
@@ -113,15 +108,15 @@ class DescriptorSink:
                 else:
                     self._waiting.popleft()
 
-    def _drop(self, lines: int) -> None:
-        self.dropped += lines
+    def _drop(self) -> None:
+        self.dropped += 1
         with suppress(Exception):
-            LOG_LINES_DROPPED.inc(lines)
+            LOG_LINES_DROPPED.inc()
         hook_failed("log_write")
 
     def _after_fork(self) -> None:
         """The parent's waiting lines are the parent's; its thread and perhaps its locked lock came along."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._waiting = deque()
         self._waiting_bytes = 0
         self._thread = None
@@ -139,9 +134,6 @@ class StreamSink:
             self._stream.write(line.decode())
         except Exception:  # noqa: BLE001 - as above
             hook_failed("log_write")
-
-    def drain(self, timeout_s: float) -> None:
-        """See Sink; nothing ever waits here."""
 
 
 class SupportsWrite(Protocol):

@@ -105,11 +105,6 @@ def emit(level: int, logger: str, event: str, fields: Mapping[str, Any]) -> None
         _writer.take(level, logger, event, fields)
 
 
-def drain(timeout_s: float = 1.0) -> None:
-    """Wait until lines that could not be written at once are out."""
-    _writer.sink.drain(timeout_s)
-
-
 _own_sinks: dict[int, DescriptorSink] = {}
 
 

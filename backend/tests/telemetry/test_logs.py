@@ -182,6 +182,75 @@ def test_a_blocked_socket_stops_nothing_and_loses_nothing_that_fits() -> None:
     assert [int(line.split()[0]) for line in received.splitlines()] == list(range(5000))
 
 
+class WatchedLock:
+    """A sink's lock that tells which threads have asked for it."""
+
+    def __init__(self, sink: DescriptorSink) -> None:
+        self._lock = sink._lock
+        self.asked_by: set[int] = set()
+        self.release = self._lock.release
+
+    def acquire(self) -> None:
+        """Take it."""
+        self.asked_by.add(threading.get_ident())
+        self._lock.acquire()
+
+    __enter__ = acquire
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def test_no_other_threads_line_comes_into_one_that_goes_out_in_pieces(pipe: tuple[int, int]) -> None:
+    """A pipe that is nearly full takes half a traceback; with a line inside, neither can be read any more."""
+    reader, writer = pipe
+    sink = DescriptorSink(writer)
+    lock = sink._lock = WatchedLock(sink)  # type: ignore[assignment]
+    # A pipe holds 64 KiB.
+    long, short = b"a" * 100_000 + b"\n", b"b\n"
+    out = sink._out
+    beside = threading.Thread(target=sink.write, args=[short], daemon=True)
+
+    def interrupted(line: bytes) -> int:
+        written = out(line)
+        if line is long:
+            beside.start()
+            # As far as it can come by now.
+            eventually(lambda: not beside.is_alive() or beside.ident in lock.asked_by, what="the other thread's line")
+        return written
+
+    sink._out = interrupted
+    sink.write(long)
+    received = b""
+
+    def read() -> bool:
+        nonlocal received
+        received += os.read(reader, 65536)
+        return len(received) == len(long) + len(short)
+
+    eventually(read, what="both lines")
+    assert received == long + short
+
+
+def test_a_line_that_is_told_while_another_is_written_holds_nothing_up(pipe: tuple[int, int]) -> None:
+    """A signal's handler, or what the garbage collector ends: both run in the middle of whatever their thread does."""
+    reader, writer = pipe
+    sink = DescriptorSink(writer)
+    out = sink._out
+
+    def interrupted(line: bytes) -> int:
+        if line == b"outer\n":
+            sink.write(b"inner\n")
+        return out(line)
+
+    sink._out = interrupted
+    writing = threading.Thread(target=sink.write, args=[b"outer\n"], daemon=True)
+    writing.start()
+    writing.join(10)
+    assert not writing.is_alive()
+    assert os.read(reader, 65536) == b"inner\nouter\n"
+
+
 def test_what_does_not_fit_is_dropped_and_counted(pipe: tuple[int, int]) -> None:
     """Memory is not endless; the count says that lines are missing."""
     _, writer = pipe

@@ -12,8 +12,8 @@ from app.correlation import new_id, request_id
 from app.database import SyncDatabase
 from app.jobs.models import ACTIVE, Job, JobStatus
 from app.repositories.models import Repository
-from app.repositories.service import SYNC_KIND
 from app.repositories.store import GIVEN_UP, MAX_ATTEMPTS, count_failures, lock_repositories
+from app.repositories.sync_message import SYNC_KIND
 
 _A_DAY_S: Final = 86_400
 # A repository whose syncs fail is tried at twice the interval, then four times, up to 64 times.

@@ -15,20 +15,18 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
-from app.broker import SYNC_QUEUE
 from app.correlation import new_id, request_id
 from app.errors import AppError
 from app.jobs.models import Job, JobStatus
 from app.jobs.service import active_job, queue_job
 from app.repositories.models import Repository
 from app.repositories.schemas import RepositoryIn, RepositoryPatch
+from app.repositories.sync_message import SYNC_KIND, send_sync
 from app.repositories.url import UrlNotAllowedError, UrlPolicy, parse_url
 from app.telemetry.trail import waiting_for
 from app.utils.metrics import REPOSITORY_OPERATIONS
 from app.vault import TokenVault
 
-SYNC_KIND: Final = "repository.sync"
-SYNC_TASK: Final = "repositories.sync"
 # The client library tries again and again; a request that waits for it helps nobody.
 _SEND_WITHIN_S: Final = 3.0
 
@@ -199,12 +197,6 @@ async def request_sync(session: AsyncSession, repository_id: int, *, celery: Cel
             raise AppError(503, "Service Unavailable", "The queue did not answer; try again in a moment.") from error
     REPOSITORY_OPERATIONS.labels("sync_request", "success").inc()
     return await session.get_one(Job, job_id)
-
-
-def send_sync(celery: Celery, job_id: uuid.UUID) -> None:
-    """Put a sync into its queue. The task's ID is the job's, so sending twice is harmless."""
-    # Nobody asks for the result: the client library would subscribe to it, one more for each sync, for ever.
-    celery.send_task(SYNC_TASK, args=[str(job_id)], task_id=str(job_id), queue=SYNC_QUEUE, ignore_result=True)
 
 
 def _not_found(repository_id: int) -> AppError:

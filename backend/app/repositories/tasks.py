@@ -26,7 +26,7 @@ from app.repositories import git, host, schedule, store
 from app.repositories.git_error import GitError
 from app.repositories.git_remote import SshFiles
 from app.repositories.lease import Lease
-from app.repositories.service import SYNC_TASK, send_sync
+from app.repositories.sync_message import SYNC_TASK, send_sync
 from app.repositories.url import UrlNotAllowedError, UrlPolicy, parse_url
 from app.telemetry.queues import priority_keys
 from app.telemetry.trail import waiting_for

@@ -14,7 +14,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from app.broker import make_celery
-from app.repositories.service import send_sync
+from app.repositories.sync_message import send_sync
 from app.vault import TokenVault
 from tests.system import SECRET_KEY, System, running_system
 from tests.worker.pool import MODULE, metric_value, wait_until_up

@@ -16,7 +16,7 @@ from sqlalchemy.pool import QueuePool
 from app.config import get_settings
 from app.pool import keep_alive
 from app.telemetry.pool import MeasuredAsyncPool, MeasuredQueuePool, watch_pool
-from app.telemetry.sql import AttributedConnection, Mode, SqlAttribution
+from app.telemetry.sql import Mode, SqlAttribution
 
 # Fixed, so that a migration can name what it changes.
 NAMING: Final = {
@@ -58,6 +58,8 @@ def make_async_engine(
         "server_settings": {"application_name": application},
     }
     if mode != "off":
+        from app.telemetry.sql_asyncpg import AttributedConnection  # noqa: PLC0415 - a worker needs no asyncpg
+
         connect_args["connection_class"] = AttributedConnection
     if shares_connections:
         # Statements stay unnamed then: none stays behind, none meets a namesake of another client's.

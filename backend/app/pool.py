@@ -6,11 +6,10 @@ drops connections in silence takes its time to forget them.
 """
 
 import select
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
-import asyncpg
-import psycopg
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError
@@ -28,8 +27,12 @@ def keep_alive(engine: Engine, idle_s: float = IDLE_S) -> None:
     Args:
         engine: where connections come from.
         idle_s: seconds after which an idle connection is asked for a sign of life.
+
+    Raises:
+        KeyError: a driver other than asyncpg and psycopg.
     """
     dialect = engine.dialect
+    has_word = _HAS_WORD[dialect.driver]
 
     def on_checkin(_connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
         entry.info[_SINCE] = monotonic()
@@ -37,7 +40,7 @@ def keep_alive(engine: Engine, idle_s: float = IDLE_S) -> None:
     def on_checkout(connection: DBAPIConnection, entry: ConnectionPoolEntry, _proxy: Any) -> None:
         since = entry.info.pop(_SINCE, None)
         # A fresh one was never idle.
-        if since is None or (monotonic() - since < idle_s and not _has_word(entry.driver_connection)):
+        if since is None or (monotonic() - since < idle_s and not has_word(entry.driver_connection)):
             return
         try:
             dialect.do_ping(connection)
@@ -48,15 +51,19 @@ def keep_alive(engine: Engine, idle_s: float = IDLE_S) -> None:
     event.listen(engine, "checkout", on_checkout)
 
 
-def _has_word(connection: Any) -> bool:
-    """Whether the server has said something since: of an idle connection, that is most often its end."""
-    if isinstance(connection, asyncpg.Connection):
-        # The event loop has read it already.
-        return connection.is_closed()
-    if isinstance(connection, psycopg.Connection):
-        if connection.closed:
-            return True
-        poll = select.poll()
-        poll.register(connection.pgconn.socket, select.POLLIN)
-        return bool(poll.poll(0))
-    return True
+def _asyncpg_has_word(connection: Any) -> bool:
+    # The event loop has read it already.
+    return bool(connection.is_closed())
+
+
+def _psycopg_has_word(connection: Any) -> bool:
+    if connection.closed:
+        return True
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+# Whether the server has said something since: of an idle connection, that is most often its end. By name: each process
+# has one driver and needs to load no other.
+_HAS_WORD: Final[dict[str, Callable[[Any], bool]]] = {"asyncpg": _asyncpg_has_word, "psycopg": _psycopg_has_word}

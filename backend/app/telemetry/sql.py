@@ -2,20 +2,18 @@
 
 Two tiers. A bounded comment (route or task name) leads every statement. The ID itself goes out once a transaction, as
 `SET LOCAL application_name` in the same message as BEGIN, so it costs no round trip and no plan cache; from there
-PostgreSQL shows it in pg_stat_activity, in its log (%a) and in auto_explain's plans.
+PostgreSQL shows it in pg_stat_activity, in its log (%a) and in auto_explain's plans. How it gets there is each driver's
+own matter: sql_asyncpg.py, sql_psycopg.py.
 """
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
-import asyncpg
-import psycopg
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.engine import ExecutionContext
-from sqlalchemy.pool import PoolProxiedConnection
 
 from app.correlation import Correlation, current, is_valid_id
 from app.telemetry.lots import observe_later
@@ -42,19 +40,6 @@ def sql_comment(tags: Mapping[str, str]) -> str:
     """
     pairs = (f"{quote(key, safe='')}='{quote(value, safe='')}'" for key, value in sorted(tags.items()) if value)
     return f"/*{','.join(pairs)}*/"
-
-
-class AttributedConnection(asyncpg.Connection):
-    """An asyncpg connection whose transactions bear the ID. Hand it in as `connection_class`."""
-
-    def execute(self, query: str, *args: Any, timeout: float | None = None) -> Coroutine[Any, Any, str]:
-        """Run `query`; a BEGIN takes the ID along in the same message."""
-        if not args and query.startswith("BEGIN"):
-            try:
-                query += set_application_name(separator="")
-            except Exception:  # noqa: BLE001 - a transaction without a name is better than none
-                hook_failed("sql_begin")
-        return super().execute(query, *args, timeout=timeout)
 
 
 def set_application_name(separator: str = ";") -> str:
@@ -98,8 +83,10 @@ class SqlAttribution:
             "do_execute_no_params": self._watched(dialect.do_execute_no_params, doubled=False),
         }
         if self._driver == "psycopg" and self._mode != "off":
-            instead["do_begin"] = _naming(dialect.do_begin, _begin_named)
-            instead["do_begin_twophase"] = _naming(dialect.do_begin_twophase, _name_two_phase)
+            # Each process has one driver. The other need not be loaded, nor installed.
+            from app.telemetry.sql_psycopg import naming  # noqa: PLC0415
+
+            instead |= naming(dialect)
         for name, method in instead.items():
             setattr(dialect, name, method)
 
@@ -157,52 +144,6 @@ class SqlAttribution:
             tags["request_id"] = request_id
         comment = sql_comment(tags)
         return (comment.replace("%", "%%") if doubled else comment) + " "
-
-
-# --- psycopg's transactions
-
-
-def _naming(begin: Callable[..., None], name: Callable[..., None]) -> Callable[..., None]:
-    """Return `begin`, followed by our own."""
-
-    def begin_and_name(connection: Any, *rest: Any) -> None:
-        begin(connection, *rest)
-        try:
-            name(connection)
-        except Exception:  # noqa: BLE001 - as above
-            hook_failed("sql_begin")
-
-    return begin_and_name
-
-
-def _begin_named(connection: PoolProxiedConnection) -> None:
-    """Open the transaction ourselves, ID included; psycopg sees that it is open and sends no BEGIN of its own."""
-    raw = connection.dbapi_connection
-    suffix = set_application_name()
-    if not suffix or not isinstance(raw, psycopg.Connection) or raw.autocommit:
-        return
-    # A failure leaves the connection idle, and psycopg begins as if we had not been here.
-    raw.pgconn.exec_((_begin_text(raw) + suffix).encode())
-
-
-def _name_two_phase(connection: Connection) -> None:
-    """Name a transaction that is open already, for one round trip: psycopg wants to send this BEGIN itself."""
-    raw = connection.connection.dbapi_connection
-    command = set_application_name(separator="")
-    if command and isinstance(raw, psycopg.Connection):
-        raw.pgconn.exec_(command.encode())
-
-
-def _begin_text(raw: "psycopg.Connection[Any]") -> str:
-    """Return the BEGIN that psycopg would have sent."""
-    parts = ["BEGIN"]
-    if raw.isolation_level is not None:
-        parts.append(f"ISOLATION LEVEL {raw.isolation_level.name.replace('_', ' ')}")
-    if raw.read_only is not None:
-        parts.append("READ ONLY" if raw.read_only else "READ WRITE")
-    if raw.deferrable is not None:
-        parts.append("DEFERRABLE" if raw.deferrable else "NOT DEFERRABLE")
-    return " ".join(parts)
 
 
 # --- time

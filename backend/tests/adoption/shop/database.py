@@ -4,7 +4,8 @@ from sqlalchemy import Column, Engine, Integer, MetaData, Table, Text, create_en
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.telemetry.pool import MeasuredAsyncPool, MeasuredQueuePool, watch_pool
-from app.telemetry.sql import AttributedConnection, SqlAttribution
+from app.telemetry.sql import SqlAttribution
+from app.telemetry.sql_asyncpg import AttributedConnection
 
 metadata = MetaData()
 orders = Table(

@@ -79,6 +79,8 @@ def _worker(settings: Settings) -> None:
 def _beat(settings: Settings) -> None:
     from app.worker import celery  # noqa: PLC0415
 
+    # It sends tasks by their names; what they are made of, the worker has to load.
+    celery.conf.include = []
     settings.beat_schedule_file.parent.mkdir(parents=True, exist_ok=True)
     celery.start(["--quiet", "beat", "--pidfile="])
 

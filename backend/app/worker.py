@@ -38,21 +38,27 @@ celery.conf.worker_consumer = "app.consumer:PatientConsumer"
 celery.conf.include = ["app.heartbeat", "app.repositories.tasks"]
 celery.conf.task_soft_time_limit = settings.git_timeout_s + 60
 celery.conf.task_time_limit = celery.conf.task_soft_time_limit + _HARD_LIMIT_MARGIN_S
+
+
+def _every(seconds: int, task: str, *arguments: str, expires: int, **options: str) -> dict[str, Any]:
+    """Return an entry of the schedule; what waited for `expires` seconds would only pile up.
+
+    Beat sends by name and loads no task, so it is the message that says that nobody asks for a result.
+    """
+    sent = {"expires": expires, "ignore_result": True, **options}
+    return {"task": task, "schedule": seconds, "args": arguments, "options": sent}
+
+
 celery.conf.beat_schedule = {
     **{
-        f"canary-{queue}": {
-            "task": CANARY_TASK,
-            "schedule": _CANARY_EVERY_S,
-            "args": (queue,),
-            # What waited longer than this is no sign of life any more, and would only pile up.
-            "options": {"queue": queue, "expires": 2 * _CANARY_EVERY_S},
-        }
+        # What waited longer is no sign of life any more.
+        f"canary-{queue}": _every(_CANARY_EVERY_S, CANARY_TASK, queue, queue=queue, expires=2 * _CANARY_EVERY_S)
         for queue in QUEUES
     },
-    "queue-due-syncs": {"task": "repositories.queue_due", "schedule": _DUE_EVERY_S, "options": {"expires": 60}},
-    "recover-lost-jobs": {"task": "repositories.recover", "schedule": _RECOVER_EVERY_S, "options": {"expires": 60}},
-    "forget-old-jobs": {"task": "repositories.forget", "schedule": _SWEEP_EVERY_S, "options": {"expires": 1200}},
-    "sweep-clones": {"task": "repositories.sweep", "schedule": _SWEEP_EVERY_S, "options": {"expires": 1200}},
+    "queue-due-syncs": _every(_DUE_EVERY_S, "repositories.queue_due", expires=2 * _DUE_EVERY_S),
+    "recover-lost-jobs": _every(_RECOVER_EVERY_S, "repositories.recover", expires=2 * _RECOVER_EVERY_S),
+    "forget-old-jobs": _every(_SWEEP_EVERY_S, "repositories.forget", expires=2 * _SWEEP_EVERY_S),
+    "sweep-clones": _every(_SWEEP_EVERY_S, "repositories.sweep", expires=2 * _SWEEP_EVERY_S),
 }
 celery.conf.beat_schedule_filename = str(settings.beat_schedule_file)
 

@@ -152,5 +152,7 @@ def test_nothing_piles_up_while_the_worker_is_down(service: Service) -> None:
             lives_s = datetime.fromisoformat(headers["expires"]).timestamp() - headers[PUBLISHED_AT]
             # Stamped just before it was published.
             assert ROUND_S[headers["task"]] < lives_s <= 2 * ROUND_S[headers["task"]], headers["task"]
+            # Beat would wait for it, one more with each message, for ever.
+            assert headers["ignore_result"] is True, headers["task"]
     service.start_worker()
     eventually(lambda: service.metric("celery_queue_depth", queue="default") < 4, what="a queue without a jam")

@@ -5,6 +5,7 @@ put into the request's headers). So it is with a task: asked before us of a run,
 it goes on with the trace in the message.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,11 +17,9 @@ def span_source() -> Callable[[], SpanIds | None] | None:
 
     Asked once, at start: without an SDK no request pays for it.
     """
-    try:
-        from opentelemetry import trace  # noqa: PLC0415 - optional
-    except ImportError:
-        return None
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider):
+    # Whoever has configured an SDK has loaded this; where nobody has, it need not be there.
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None or isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider):
         return None
 
     def current_ids() -> SpanIds | None:

@@ -6,10 +6,19 @@ from typing import Final
 from celery import Celery
 from prometheus_client import Counter, Histogram
 
-from app.telemetry.celery_request import LOST
-from app.utils.metrics import CELERY_QUEUE_WAIT, CELERY_TASK_DURATION, CELERY_TASKS
+from app.errors import error_type
+from app.utils.metrics import (
+    CELERY_FAILURES,
+    CELERY_QUEUE_WAIT,
+    CELERY_TASK_DURATION,
+    CELERY_TASKS,
+    ERRORS,
+    bounded,
+)
 
-_STATES: Final = frozenset({"SUCCESS", "FAILURE", "RETRY", "REVOKED", "REJECTED", "IGNORED"})
+# Not Celery's: a run whose process is gone. The task is sent again.
+LOST: Final = "LOST"
+_STATES: Final = frozenset({"SUCCESS", "FAILURE", "RETRY", "REVOKED", "REJECTED", "IGNORED", LOST})
 
 
 class RunFigures:
@@ -37,12 +46,18 @@ class RunFigures:
         self._of(task)[1].observe(seconds)
 
     def ended(self, task: str, state: str, queue: str) -> None:
-        """Count a run that ended; a state that Celery has not is a failure."""
+        """Count a run that ended; a state that is none of these is a failure."""
         key = (task, state if state in _STATES else "FAILURE", queue)
         counter = self._ended.get(key)
         if counter is None:
             counter = self._ended[key] = CELERY_TASKS.labels(*key)
         counter.inc()
+
+    def failed(self, task: str, error: BaseException) -> None:
+        """Count a failed run by its error; that it ended is for `ended`."""
+        kind = bounded("error_type", error_type(error))
+        CELERY_FAILURES.labels(task, kind).inc()
+        ERRORS.labels(task, "500", kind).inc()
 
     def _of(self, task: str) -> tuple[Histogram, Histogram]:
         found = self._times.get(task)
@@ -52,7 +67,10 @@ class RunFigures:
 
 
 def initialise_series(app: Celery) -> None:
-    """Make the series of each task and state at 0: a counter born with its first failure hides it from increase()."""
+    """Make the series of each task and of the states it may well end in at 0.
+
+    A counter that is born with its first failure hides it from increase().
+    """
     for name in app.tasks:
         if name.startswith("celery."):
             continue

@@ -3,23 +3,17 @@
 No context is set there and no code of the task runs any more; the message has the ID.
 """
 
-from typing import Any, Final
+from typing import Any
 
-import structlog
 from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined] # the stubs leave it out
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Task
 from celery.worker.request import Request
 
 from app.correlation import Correlation, bind
-from app.errors import error_type, fingerprint
 from app.telemetry.celery_message import correlation_of
-from app.utils.metrics import CELERY_FAILURES, CELERY_TASKS, ERRORS, bounded, hook_failed
-
-log = structlog.get_logger(__name__)
-
-# A run whose process is gone. The task is sent again.
-LOST: Final = "LOST"
+from app.telemetry.celery_signals import hooks_of
+from app.utils.metrics import hook_failed
 
 
 class CorrelatedRequest(Request):
@@ -36,7 +30,7 @@ class CorrelatedRequest(Request):
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Bind the ID while Celery reports a failure, a lost worker among them."""
-        with bind(self._correlation()) as correlation:
+        with bind(self._correlation()):
             error = getattr(exc_info, "exception", None)
             if isinstance(error, ExceptionWithTraceback):
                 # As billiard hands over what happened in no child.
@@ -44,9 +38,9 @@ class CorrelatedRequest(Request):
             self._was_told = isinstance(error, TimeLimitExceeded)
             # Celery sends the task again and tells nobody: the run would end without a word.
             if isinstance(error, WorkerLostError):
-                _note_lost(self.name, correlation.queue, error)
+                self._note_lost(error)
             elif isinstance(error, SystemExit | KeyboardInterrupt) and not self._was_stopped():
-                _note_lost(self.name, correlation.queue, WorkerLostError(f"Its process ended itself: {error!r}"))
+                self._note_lost(WorkerLostError(f"Its process ended itself: {error!r}"))
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
     def _correlation(self) -> Correlation:
@@ -56,6 +50,13 @@ class CorrelatedRequest(Request):
         except Exception:  # noqa: BLE001 - as said
             hook_failed("celery_lost")
             return Correlation.fresh()
+
+    def _note_lost(self, error: WorkerLostError) -> None:
+        try:
+            if hooks := hooks_of(self.task):
+                hooks.lost(self.task, error)
+        except Exception:  # noqa: BLE001 - never costs a task
+            hook_failed("celery_lost")
 
     def _was_stopped(self) -> bool:
         """Tell whether its process was ended on purpose, which was told then."""
@@ -67,16 +68,3 @@ class CorrelatedTask(Task):  # type: ignore[type-arg]
 
     abstract = True
     Request = "app.telemetry.celery_request:CorrelatedRequest"
-
-
-def _note_lost(task: str, queue: str | None, error: WorkerLostError) -> None:
-    try:
-        kind = bounded("error_type", error_type(error))
-        CELERY_FAILURES.labels(task, kind).inc()
-        ERRORS.labels(task, "500", kind).inc()
-        CELERY_TASKS.labels(task, LOST, queue or "other").inc()
-        log.error(
-            "task.failed", state=LOST, error_type=error_type(error), fingerprint=fingerprint(error), reason=str(error)
-        )
-    except Exception:  # noqa: BLE001 - never costs a task
-        hook_failed("celery_lost")

@@ -17,7 +17,7 @@ from celery.exceptions import Reject, Retry
 
 from app.correlation import Correlation, activate, bind, current, deactivate
 from app.errors import error_type, fingerprint
-from app.telemetry.celery_figures import RunFigures
+from app.telemetry.celery_figures import LOST, RunFigures
 from app.telemetry.celery_message import (
     REQUEST_ID,
     correlation_of,
@@ -30,7 +30,7 @@ from app.telemetry.logs import emit, format_exception
 from app.telemetry.opentelemetry import SpanIds, span_source
 from app.telemetry.scrub import scrub
 from app.telemetry.trail import Trail, trail_of
-from app.utils.metrics import CELERY_FAILURES, ERRORS, bounded, hook_failed
+from app.utils.metrics import hook_failed
 
 log = structlog.get_logger(__name__)
 
@@ -133,23 +133,20 @@ class CelerySignals:
             deactivate(token)
 
     def failure(self, task: Task, task_id: str | None, error: BaseException) -> None:  # type: ignore[type-arg]
-        """Tell why a run failed."""
-        kind = bounded("error_type", error_type(error))
-        CELERY_FAILURES.labels(task.name, kind).inc()
-        ERRORS.labels(task.name, "500", kind).inc()
+        """Count a run that failed, and tell why it did."""
+        self._figures.failed(task.name, error)
         if getattr(task.request, _RUN, None) is None and not isinstance(error, Reject):
             # The parent reports for a child that is no more: nobody's postrun will count this run.
             self._figures.ended(task.name, "FAILURE", self._queue())
         correlation = current()
-        log.error(
-            "task.failed",
-            state="FAILURE",
-            failed_task_id=task_id,
-            error_type=error_type(error),
-            fingerprint=fingerprint(error),
-            exception=format_exception(error),
-            trail=correlation.trail.steps() if correlation is not None and correlation.trail is not None else None,
-        )
+        trail = None if correlation is None or correlation.trail is None else correlation.trail.steps()
+        _tell_failure("FAILURE", error, failed_task_id=task_id, exception=format_exception(error), trail=trail)
+
+    def lost(self, task: Task, error: BaseException) -> None:  # type: ignore[type-arg]
+        """Count a run whose process is gone, and tell of it; for the parent process, with the message's ID bound."""
+        self._figures.failed(task.name, error)
+        self._figures.ended(task.name, LOST, self._queue())
+        _tell_failure(LOST, error, reason=str(error))
 
     def revoked(self, task: Task, request: Any, expired: bool) -> None:  # type: ignore[type-arg]
         """Tell that a task was stopped, or never begun."""
@@ -166,6 +163,10 @@ class CelerySignals:
         """Return the queue that the current run came by, as a bounded label."""
         correlation = current()
         return self._figures.queue(correlation.queue if correlation is not None else None)
+
+
+def _tell_failure(state: str, error: BaseException, **fields: Any) -> None:
+    log.error("task.failed", state=state, error_type=error_type(error), fingerprint=fingerprint(error), **fields)
 
 
 # --- the receivers: one of each in a process
@@ -185,12 +186,12 @@ def _on_publish(
 
 
 def _on_prerun(task: Task, **_: Any) -> None:  # type: ignore[type-arg]
-    if hooks := _hooks_of(task):
+    if hooks := hooks_of(task):
         hooks.prerun(task)
 
 
 def _on_postrun(task: Task, state: str | None = None, **_: Any) -> None:  # type: ignore[type-arg]
-    if hooks := _hooks_of(task):
+    if hooks := hooks_of(task):
         hooks.postrun(task, state)
 
 
@@ -200,7 +201,7 @@ def _on_retry(
     reason: BaseException | str | None = None,
     **_: Any,
 ) -> None:
-    if sender is None or _hooks_of(sender) is None:
+    if sender is None or hooks_of(sender) is None:
         return
     error = reason.exc if isinstance(reason, Retry) and reason.exc is not None else reason
     # The parent process cancels what runs when it loses its broker; no context is set there.
@@ -219,16 +220,17 @@ def _on_failure(
     exception: BaseException | None = None,
     **_: Any,
 ) -> None:
-    if sender is not None and (hooks := _hooks_of(sender)):
+    if sender is not None and (hooks := hooks_of(sender)):
         hooks.failure(sender, task_id, exception or RuntimeError("unknown"))
 
 
 def _on_revoked(sender: Task | None = None, request: Any = None, expired: bool = False, **_: Any) -> None:  # type: ignore[type-arg]
-    if sender is not None and (hooks := _hooks_of(sender)):
+    if sender is not None and (hooks := hooks_of(sender)):
         hooks.revoked(sender, request, expired)
 
 
-def _hooks_of(task: Task) -> CelerySignals | None:  # type: ignore[type-arg]
+def hooks_of(task: Task) -> CelerySignals | None:  # type: ignore[type-arg]
+    """Return what watches the application of a task, if anything does."""
     return getattr(task.app, _HOOKS, None)
 
 

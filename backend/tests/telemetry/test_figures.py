@@ -6,12 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 from fastapi import BackgroundTasks, FastAPI
 
 from app import serve
+from app.broker import make_celery
 from app.middleware.http_metrics import HttpMetricsMiddleware
 from app.telemetry import exposition
-from app.utils.metrics import HTTP_DURATION
+from app.telemetry.celery_figures import LOST
+from app.utils.metrics import CELERY_TASKS, HTTP_DURATION
+from tests.telemetry.lost import lose_a_run
 
 
 def test_a_process_that_is_gone_takes_its_live_gauges_along(tmp_path: Path) -> None:
@@ -49,3 +53,21 @@ async def test_the_clock_of_a_request_stops_before_its_background_tasks() -> Non
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
         await client.get("/background-of-a-test")
     assert while_it_runs == [True]
+
+
+def test_whatever_a_message_says_of_its_queue_a_lost_run_makes_no_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may write to Redis names the queue in the message; only those that there are may be a label."""
+    app = make_celery("redis://127.0.0.1:1/0")
+
+    @app.task(name="figures.lost", shared=False)
+    def lost() -> None: ...
+
+    for queue in ("sync", "made-up", "made-up-again"):
+        lose_a_run(app, "figures.lost", queue, monkeypatch)
+    [family] = CELERY_TASKS.collect()
+    counted = {
+        sample.labels["queue"]: sample.value
+        for sample in family.samples
+        if sample.name.endswith("_total") and sample.labels["task"] == "figures.lost" and sample.labels["state"] == LOST
+    }
+    assert counted == {"sync": 1, "other": 2}

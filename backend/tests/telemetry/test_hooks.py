@@ -14,12 +14,11 @@ from typing import Any, Final
 import pytest
 import redis
 import structlog
-from billiard.exceptions import WorkerLostError
 from celery import Celery, signals
 from prometheus_client import REGISTRY
 
 from app.broker import make_celery
-from app.telemetry import celery_request, exposition, publisher
+from app.telemetry import exposition, publisher
 from app.telemetry.logs import configure_logging
 from app.telemetry.queues import QueueProbe
 from app.telemetry.trail import waiting_for
@@ -27,6 +26,7 @@ from app.utils.metrics import hook_failed
 from ops.stack.ports import free_port
 from tests.services import redis_server
 from tests.system import BACKEND, SECRET_KEY, clean_environment
+from tests.telemetry.lost import lose_a_run
 from tests.telemetry.observed import Bench, ask, broken, call_outside, failures, query
 
 APP: Final = BACKEND / "app"
@@ -175,8 +175,8 @@ def celery_publish(bench: Bench) -> None:
 
 
 def celery_lost(bench: Bench) -> None:
-    bench.break_("app.telemetry.celery_request.fingerprint")
-    celery_request._note_lost("hooks.one", "default", WorkerLostError("gone"))
+    bench.break_("app.telemetry.celery_signals.fingerprint")
+    lose_a_run(spot(bench), "hooks.one", "default", bench.monkeypatch)
 
 
 # --- figures and lines

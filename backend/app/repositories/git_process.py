@@ -33,6 +33,8 @@ _PROGRESS_INTERVAL_S: Final = 1.0
 # What a shell ends with where a program can't be run, or isn't there. Git's own codes are others.
 _NOT_RUN: Final = frozenset({126, 127})
 _PROGRESS = re.compile(rb"(?:remote: )?(Counting|Compressing|Receiving|Resolving) [a-z]+: +(\d{1,3})%")
+# One after another. The host's words are its own: one that went to and fro could tell as often as it writes a line.
+_STAGES: Final = ("", "counting", "compressing", "receiving", "resolving")
 
 # What every git command of ours is told. Nothing is read from the machine's or the user's configuration.
 _CONFIGURATION: Final = (
@@ -316,7 +318,7 @@ class _Stderr:
 
     def _tell(self, stage: str, percent: int) -> None:
         now = time.monotonic()
-        if (stage, percent) == self._told:
+        if (stage, percent) == self._told or _STAGES.index(stage) < _STAGES.index(self._told[0]):
             return
         if stage != self._told[0] or percent == 100 or now - self._told_at >= _PROGRESS_INTERVAL_S:  # noqa: PLR2004
             self._told, self._told_at = (stage, percent), now

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -180,6 +181,22 @@ def test_a_callback_that_raises_ends_the_sync_without_a_trace(source: Source, cl
         sync(parse_url(source.url, LOCAL), clone, token=None, policy=LOCAL, limits=GitLimits(), on_progress=fail)
     assert [path.name for path in clone.parent.iterdir()] == ["1.git.lock"]
     assert sync(parse_url(source.url, LOCAL), clone, token=None, policy=LOCAL, limits=GitLimits()).commits == 1
+
+
+def test_a_host_that_goes_to_and_fro_is_not_followed(
+    tmp_path: Path, lock: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stage that is told is a line and a write to the database; what a host says between them costs it nothing."""
+    words = "remote: Compressing objects: {n}%\\rremote: Counting objects: {n}%\\rReceiving objects: {n}%\\r"
+    flood = "".join(words.format(n=f"{number % 100}%") for number in range(1000))  # For printf: %% is one.
+    put_in_path(tmp_path / "bin", monkeypatch, "git", f"printf '{flood}' >&2")
+    told: list[str] = []
+    git = replace(make_git(tmp_path, lock), on_progress=lambda stage, _: told.append(stage))
+    started = time.monotonic()
+    git.run("fetch")
+    # Once for each stage, and once a second.
+    assert len(told) <= 2 + time.monotonic() - started
+    assert told[:2] == ["compressing", "receiving"]
 
 
 def test_a_worker_that_is_killed_leaves_the_lock_to_git(tmp_path: Path, source: Source) -> None:

@@ -1,9 +1,12 @@
-"""Alertmanager's webhook payload, version 4."""
+"""Alertmanager's webhook payload, version 4: as much of it as we read. The rest may come and go.
+
+Source: prometheus.io/docs/alerting/latest/configuration/#webhook_config.
+"""
 
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 
 class Alert(BaseModel):
@@ -13,24 +16,12 @@ class Alert(BaseModel):
     labels: dict[str, str]
     annotations: dict[str, str] = Field(default_factory=dict)
     starts_at: datetime = Field(alias="startsAt")
-    ends_at: datetime | None = Field(None, alias="endsAt")
-    generator_url: str = Field("", alias="generatorURL")
-    fingerprint: str = ""
 
 
 class AlertGroup(BaseModel):
-    """What Alertmanager posts. Fields that we don't read may come and go.
-
-    Source: prometheus.io/docs/alerting/latest/configuration/#webhook_config.
-    """
-
-    model_config = ConfigDict(extra="ignore")
+    """What Alertmanager posts."""
 
     version: Literal["4"]
-    status: Literal["firing", "resolved"]
-    receiver: str
-    group_key: str = Field("", alias="groupKey")
-    truncated_alerts: int = Field(0, alias="truncatedAlerts")
     alerts: list[Alert] = Field(max_length=1000)
 
 

@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import AppError
-from app.middleware.errors import problem_response, record_error
+from app.middleware.errors import answer
 from app.telemetry.exposition import token_accepted
 
 
@@ -38,12 +38,8 @@ class TokenMiddleware:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
             return
-        error = AppError(401, "Unauthorized", "A valid bearer token is wanted in the Authorization header.")
-        record_error(scope, error.status, error)
-        body, headers = problem_response(error.status, title=error.title, detail=error.detail)
-        headers.append((b"www-authenticate", b"Bearer"))
-        await send({"type": "http.response.start", "status": 401, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        detail = "A valid bearer token is wanted in the Authorization header."
+        await answer(scope, send, AppError(401, "Unauthorized", detail, {"WWW-Authenticate": "Bearer"}))
 
     def _is_guarded(self, path: str) -> bool:
         if path != self._prefix and not path.startswith(f"{self._prefix}/"):

@@ -1,14 +1,10 @@
 """Refuses a body that says of itself that it is too large, before a byte of it is read."""
 
-from typing import Final
-
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import AppError
-from app.middleware.errors import problem_response, record_error
-
-_STATUS: Final = 413
+from app.middleware.errors import answer
 
 
 class BodyLimitMiddleware:
@@ -32,13 +28,9 @@ class BodyLimitMiddleware:
         if not length.isdecimal() or not self._is_greater(length.lstrip("0")):
             await self._app(scope, receive, send)
             return
-        error = AppError(_STATUS, "Content Too Large", f"The body may have at most {self._max_bytes} bytes.")
-        record_error(scope, _STATUS, error)
-        body, headers = problem_response(_STATUS, detail=error.detail)
+        detail = f"The body may have at most {self._max_bytes} bytes."
         # The body is not read, so nothing else can come on this connection.
-        headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": _STATUS, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        await answer(scope, send, AppError(413, "Content Too Large", detail, {"Connection": "close"}))
 
     def _is_greater(self, digits: str) -> bool:
         limit = str(self._max_bytes)

@@ -65,9 +65,7 @@ class ErrorBoundaryMiddleware:
             if scope["type"] == "websocket":
                 await _refuse(scope, send)
                 return
-            body, headers = problem_response(500)
-            await send({"type": "http.response.start", "status": 500, "headers": headers})
-            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+            await _send(scope, send, 500, *problem_response(500))
 
 
 class UnansweredError(RuntimeError):
@@ -144,6 +142,19 @@ def problem_response(
         (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),
     ]
+
+
+async def answer(scope: Scope, send: Send, error: AppError) -> None:
+    """Answer a request in the application's stead, and count that as the error it is."""
+    record_error(scope, error.status, error)
+    body, headers = problem_response(error.status, title=error.title, detail=error.detail)
+    headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    await _send(scope, send, error.status, body, headers)
+
+
+async def _send(scope: Scope, send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
 def record_error(scope: Scope, status: int, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""Reads jobs, makes them, and finds those that were lost."""
+"""What the API does with jobs: reads them, and makes those that are asked for."""
 
 import uuid
 from collections.abc import Sequence

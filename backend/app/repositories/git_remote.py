@@ -209,9 +209,6 @@ def parse_refs(output: bytes) -> Refs:
     return refs
 
 
-# The first pattern that git's words match gives the reason, and whether a retry may help.
-
-
 def _probe(remote: Remote, deadline: float) -> str | None:
     """Ask for the repository as git does first; return where it redirects to, None where it is there."""
     headers = {"Host": remote.url.url.split("/")[2], "User-Agent": USER_AGENT, "Git-Protocol": "version=2"}

@@ -59,7 +59,7 @@ class Statistics:
         return [self.weeks.get(str(week), 0) for week in range(current - WEEKS + 1, current + 1)]
 
     def to_json(self) -> dict[str, object]:
-        """Return what `from_json` takes."""
+        """Return what JSON has words for, and what `Statistics(**…)` takes."""
         return asdict(self)
 
 

@@ -31,7 +31,7 @@ HTTP_IN_PROGRESS = Gauge(
     "http_requests_in_progress", "HTTP requests being answered now.", ["method"], multiprocess_mode="livesum"
 )
 
-# --- Errors. Written by middleware/errors.py and telemetry/celery_signals.py, read by error-tracking.
+# --- Errors. Written by middleware/errors.py and telemetry/celery_figures.py, read by error-tracking.
 # endpoint: route templates and task names; error_type: exception classes, at most 50, then `other`.
 ERRORS = Counter("commandcenter_errors_total", "Failed requests and tasks.", ["endpoint", "status_code", "error_type"])
 
@@ -60,7 +60,7 @@ DB_QUERY_DURATION = Histogram(
     ["operation"],
     buckets=_QUERY_BUCKETS,
 )
-# state: checked_out, idle, overflow.
+# The pool's are written by telemetry/pool.py. state: checked_out, idle, overflow.
 DB_POOL_CONNECTIONS = Gauge(
     "commandcenter_db_pool_connections", "Connections of the pool by state.", ["state"], multiprocess_mode="livesum"
 )
@@ -73,7 +73,7 @@ DB_POOL_WAIT = Histogram(
 DB_POOL_TIMEOUTS = Counter("commandcenter_db_pool_timeouts_total", "Callers that waited for a connection in vain.")
 
 # --- The application. Written by repositories/service.py and tasks.py. operation: create update delete sync_request
-# sync; status: success, failure, conflict, not_found.
+# sync; status: success failure conflict not_found retry.
 REPOSITORY_OPERATIONS = Counter(
     "commandcenter_repository_operations_total", "What was done to repositories.", ["operation", "status"]
 )
@@ -87,7 +87,7 @@ BUILD_INFO = Gauge(
 )
 
 # --- Celery. Written by telemetry/celery_figures.py, read by celery-deep-dive and its alerts.
-# task: registered names, or `unknown`; state: SUCCESS FAILURE RETRY REVOKED REJECTED;
+# task: registered names; state: SUCCESS FAILURE RETRY REVOKED REJECTED IGNORED LOST;
 # queue: configured queues or `other`.
 CELERY_TASKS = Counter("celery_tasks_total", "Runs of tasks that ended.", ["task", "state", "queue"])
 CELERY_TASK_DURATION = Histogram(

@@ -23,7 +23,6 @@ def main(arguments: list[str]) -> int:
     service = arguments[0]
     try:
         settings = get_settings()
-        settings.sqlalchemy_url("asyncpg")
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201 - logging is set up by what could not be read
         return 1

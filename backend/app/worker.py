@@ -1,5 +1,6 @@
 """The worker and the beat: the Celery application with its tasks, by name, and its schedule."""
 
+import functools
 import logging
 import os
 import signal
@@ -113,14 +114,10 @@ def _stop(sender: Any = None, how: str = "", **_: Any) -> None:
         timer.start()
 
 
-_clients: dict[int, Any] = {}
-
-
+@functools.cache
 def _client() -> Any:
-    """Return this process's own connection."""
-    if os.getpid() not in _clients:
-        _clients[os.getpid()] = heartbeat.short_lived_client(settings.redis_url.get_secret_value())
-    return _clients[os.getpid()]
+    """Return a connection of the parent process: children neither beat nor stop by themselves."""
+    return heartbeat.short_lived_client(settings.redis_url.get_secret_value())
 
 
 def _worker_name(sender: Any) -> str:

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
@@ -105,7 +105,7 @@ def _pause_s(retries: int) -> float:
     return get_settings().sync_retry_s * 3.0**retries * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
 
 
-def _give_up(database: SyncDatabase, claim: store.Claim, reason: str, cause: BaseException | None = None) -> None:
+def _give_up(database: SyncDatabase, claim: store.Claim, reason: str, cause: BaseException | None = None) -> NoReturn:
     store.fail(database, claim, reason)
     REPOSITORY_OPERATIONS.labels("sync", "failure").inc()
     raise SyncFailedError(reason) from cause

@@ -140,13 +140,23 @@ class CelerySignals:
             self._figures.ended(task.name, "FAILURE", self._queue())
         correlation = current()
         trail = None if correlation is None or correlation.trail is None else correlation.trail.steps()
-        _tell_failure("FAILURE", error, failed_task_id=task_id, exception=format_exception(error), trail=trail)
+        log.error(
+            "task.failed",
+            state="FAILURE",
+            failed_task_id=task_id,
+            error_type=error_type(error),
+            fingerprint=fingerprint(error),
+            exception=format_exception(error),
+            trail=trail,
+        )
 
     def lost(self, task: Task, error: BaseException) -> None:  # type: ignore[type-arg]
         """Count a run whose process is gone, and tell of it; for the parent process, with the message's ID bound."""
         self._figures.failed(task.name, error)
         self._figures.ended(task.name, LOST, self._queue())
-        _tell_failure(LOST, error, reason=str(error))
+        log.error(
+            "task.failed", state=LOST, error_type=error_type(error), fingerprint=fingerprint(error), reason=str(error)
+        )
 
     def revoked(self, task: Task, request: Any, expired: bool) -> None:  # type: ignore[type-arg]
         """Tell that a task was stopped, or never begun."""
@@ -163,10 +173,6 @@ class CelerySignals:
         """Return the queue that the current run came by, as a bounded label."""
         correlation = current()
         return self._figures.queue(correlation.queue if correlation is not None else None)
-
-
-def _tell_failure(state: str, error: BaseException, **fields: Any) -> None:
-    log.error("task.failed", state=state, error_type=error_type(error), fingerprint=fingerprint(error), **fields)
 
 
 # --- the receivers: one of each in a process

@@ -13,7 +13,6 @@ from typing import Any, Final, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from redis import ConnectionPool
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -256,6 +255,8 @@ def _parts(url: str, schemes: Collection[str]) -> SplitResult | None:
 
 
 def _redis_takes(url: str) -> bool:
+    from redis import ConnectionPool  # noqa: PLC0415 - takes long to load, and a migration asks for no Redis
+
     try:
         ConnectionPool.from_url(url)
     except ValueError:

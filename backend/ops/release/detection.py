@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from ops.alerting import stages
-from ops.release import inhibition, monitoring_files
+from ops.release import inhibition
 from ops.release.inhibition import Inhibition
 from ops.stack.errors import StackError
+from ops.stack.monitoring import load, rule_files
 
 _PART: Final = re.compile(r"(\d+)(ms|s|m|h|d|w|y)")
 _DURATION: Final = re.compile(rf"0|({_PART.pattern})+")
@@ -107,7 +108,7 @@ def bounds(monitoring: Path, manager: Path, share: float = TOTAL_FAILURE) -> lis
     Raises:
         StackError: one of these files can't be read, or is not what its program takes.
     """
-    config = monitoring_files.load(manager)
+    config = load(manager)
     try:
         criticals = list(_criticals(monitoring, _group_wait(config["route"], 30.0)))
         inhibitions = inhibition.read(config)
@@ -142,14 +143,12 @@ def _covers(source: _Alert, target: _Alert, inhibitions: Sequence[Inhibition]) -
 
 
 def _criticals(monitoring: Path, wait_s: float) -> Iterator[_Alert]:
-    config = monitoring_files.load(monitoring / "prometheus.yml")
+    config = load(monitoring / "prometheus.yml")
     defaults = {"scrape_interval": "1m", "evaluation_interval": "1m"} | (config.get("global") or {})
     # A bound must hold for all: that of the slowest job.
     jobs = config.get("scrape_configs") or ()
     scrape_s = max([seconds(str((defaults | job)["scrape_interval"])) for job in ({}, *jobs)])
-    groups = [
-        group for file in monitoring_files.rule_files(monitoring) for group in monitoring_files.load(file)["groups"]
-    ]
+    groups = [group for file in rule_files(monitoring) for group in load(file)["groups"]]
     rules = [(group, rule) for group in groups for rule in group["rules"] if "alert" in rule]
     staged = stages.of_config(config, [rule["alert"] for _, rule in rules])
     for group, rule in rules:

@@ -4,49 +4,13 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
-
-import yaml
 
 from ops.alerting.alertmanager import for_amtool
 from ops.release.findings import Finding, judged
 from ops.release.target import Target
 from ops.stack import receivers
-from ops.stack.errors import StackError
+from ops.stack.monitoring import rule_files
 from ops.stack.programs import find
-
-# Where Prometheus's container has the checkout's folder `monitoring`.
-_MOUNTED: Final = "/etc/prometheus"
-
-
-def load(file: Path) -> dict[str, Any]:
-    """Return what a file of YAML holds.
-
-    Raises:
-        StackError: it can't be read, or holds no mapping.
-    """
-    try:
-        content = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise StackError(f"{file} can't be read: {error}", "Put it right; git knows its last good form.") from error
-    if not isinstance(content, dict):
-        raise StackError(f"{file} holds no settings.", "Put it right; git knows its last good form.")
-    return content
-
-
-def rule_files(monitoring: Path) -> list[Path]:
-    """Return the files of rules that prometheus.yml loads, where they lie in the checkout, be they there or not.
-
-    Raises:
-        StackError: prometheus.yml can't be read.
-    """
-    found: list[Path] = []
-    for named in load(monitoring / "prometheus.yml").get("rule_files") or ():
-        path = Path(named)
-        inside = path.relative_to(_MOUNTED) if path.is_relative_to(_MOUNTED) else Path(path.name)
-        # Prometheus takes patterns, and is silent about one that fits no file.
-        found += sorted(monitoring.glob(str(inside))) or [monitoring / inside]
-    return found
 
 
 def alertmanager_file(target: Target) -> Path:

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import httpx
 
-from ops.release import monitoring_files
 from ops.release.detection import seconds
 from ops.release.findings import Finding, judged
 from ops.release.prometheus import TIMEOUT_S
 from ops.stack import loopback
 from ops.stack.errors import StackError
+from ops.stack.monitoring import load, rule_files
 
 _CHECK: Final = "Prometheus has the rules of this version"
 _MANY: Final = 6
@@ -78,8 +78,8 @@ def of_files(folder: Path) -> list[Rule]:
     """
     found = []
     try:
-        for file in monitoring_files.rule_files(folder):
-            groups = monitoring_files.load(file)["groups"]
+        for file in rule_files(folder):
+            groups = load(file)["groups"]
             found += [_of_file(group["name"], rule) for group in groups for rule in group["rules"]]
     except (KeyError, TypeError) as error:
         raise StackError(f"The rules in {folder} can't be read: {error}", "promtool check rules") from error

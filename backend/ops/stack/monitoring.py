@@ -6,6 +6,7 @@ deployed; who is told of what (stages, routes, receivers) and what is scraped is
 """
 
 from collections.abc import Collection
+from glob import has_magic
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,9 @@ from ops.stack.errors import StackError
 from ops.stack.secret_store import write_private
 from ops.stack.settings import Settings
 
+# Where Prometheus's container has the checkout's folder `monitoring`.
+_MOUNTED: Final = "/etc/prometheus"
+_WAY_OUT: Final = "Put it right; git knows its last good form."
 ALERTMANAGER: Final = ("prometheus-alertmanager", "alertmanager")
 # Scrape job: the part it asks, and the variable of that part's port.
 _JOBS: Final = {
@@ -38,11 +42,31 @@ def released_folder(settings: Settings) -> Path:
     return settings.deployment.backend.parent / "monitoring"
 
 
-def rule_files(settings: Settings) -> list[Path]:
-    """Return the files of rules that Prometheus loads, where they lie here: those of the version that runs."""
-    folder = released_folder(settings)
-    # An older release may have fewer of them.
-    return [folder / Path(file).name for file in _load(folder / "prometheus.yml")["rule_files"]]
+def rule_files(folder: Path) -> list[Path]:
+    """Return the files of rules that a prometheus.yml loads, where they lie beside it, be they there or not.
+
+    Raises:
+        StackError: prometheus.yml can't be read.
+    """
+    found: list[Path] = []
+    for named in load(folder / "prometheus.yml").get("rule_files") or ():
+        path = Path(named)
+        inside = path.relative_to(_MOUNTED) if path.is_relative_to(_MOUNTED) else Path(path.name)
+        # Prometheus takes patterns, and is silent about one that fits no file.
+        found += sorted(folder.glob(str(inside))) or [folder / inside]
+    return found
+
+
+def rules_text(folder: Path) -> list[str]:
+    """Return what stands in the files of rules that a prometheus.yml loads.
+
+    Raises:
+        StackError: prometheus.yml can't be read.
+        OSError: a file that it names can't; a pattern may fit none.
+    """
+    return [
+        file.read_text() for file in rule_files(folder) if file.exists() or not has_magic(str(file.relative_to(folder)))
+    ]
 
 
 def credentials(settings: Settings, name: str) -> Path | None:
@@ -82,7 +106,7 @@ def prometheus_config(
             every target would take longer than all the rest.
         source: another text than that of monitoring/prometheus.yml, to see what would come of it.
     """
-    config = _load(settings.layout.root / "monitoring" / "prometheus.yml", source)
+    config = load(settings.layout.root / "monitoring" / "prometheus.yml", source)
     jobs = []
     for job in config["scrape_configs"]:
         part, port = _JOBS[job["job_name"]]
@@ -94,7 +118,7 @@ def prometheus_config(
         _authorize(job, credentials(settings, "METRICS_TOKEN"))
         jobs.append(job)
     config["scrape_configs"] = jobs
-    config["rule_files"] = [str(file) for file in rule_files(settings)]
+    config["rule_files"] = [str(file) for file in rule_files(released_folder(settings))]
     if "alertmanager" in parts:
         for manager in config["alerting"]["alertmanagers"]:
             for group in manager["static_configs"]:
@@ -108,7 +132,7 @@ def prometheus_config(
 
 def alertmanager_config(settings: Settings) -> str:
     """Return Alertmanager's configuration for this machine, with those receivers that have their files."""
-    config = _load(settings.layout.root / "monitoring" / "alertmanager.yml")
+    config = load(settings.layout.root / "monitoring" / "alertmanager.yml")
     program = programs.find(*ALERTMANAGER)
     folder = receivers_folder(settings)
     url_files = program is None or receivers.knows_url_files(program)
@@ -127,7 +151,7 @@ def container_alertmanager_config(settings: Settings, folder: Path) -> str:
 
     There the folder is mounted under another name, and Alertmanager reads addresses from files.
     """
-    config = _load(settings.layout.root / "monitoring" / "alertmanager.yml")
+    config = load(settings.layout.root / "monitoring" / "alertmanager.yml")
     return _dump(receivers.fill_in(config, folder, seen_as=receivers.MOUNTED, url_files=True))
 
 
@@ -145,13 +169,18 @@ def _authorize(client: dict[str, Any], token: Path | None) -> None:
         client["authorization"]["credentials_file"] = str(token)
 
 
-def _load(path: Path, text: str | None = None) -> dict[str, Any]:
+def load(path: Path, text: str | None = None) -> dict[str, Any]:
+    """Return what a file of YAML holds; `text` stands in for it.
+
+    Raises:
+        StackError: it can't be read, or holds no mapping.
+    """
     try:
-        config: dict[str, Any] = yaml.safe_load(path.read_text() if text is None else text)
-    except (OSError, yaml.YAMLError) as error:
-        raise StackError(
-            f"{path} can't be read: {error}", "Put the file right; git knows its last good form."
-        ) from error
+        config = yaml.safe_load(path.read_text() if text is None else text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise StackError(f"{path} can't be read: {error}", _WAY_OUT) from error
+    if not isinstance(config, dict):
+        raise StackError(f"{path} holds no settings.", _WAY_OUT)
     return config
 
 

@@ -196,7 +196,7 @@ def _prometheus(stack: Stack) -> Program:
     folder = settings.layout.data / "prometheus"
     text = monitoring.prometheus_config(settings, stack.names)
     write_private(folder / "prometheus.yml", text)
-    rules = [file.read_text() for file in monitoring.rule_files(settings)]
+    released = monitoring.released_folder(settings)
     command = [
         program,
         f"--config.file={folder / 'prometheus.yml'}",
@@ -205,7 +205,7 @@ def _prometheus(stack: Stack) -> Program:
         f"--web.listen-address=127.0.0.1:{settings.port('PROMETHEUS_PORT')}",
     ]
     # The same rules in another release's folder are no reason for a restart, which would forget what is pending.
-    digest = fingerprint(text.replace(str(monitoring.released_folder(settings)), ""), *rules)
+    digest = fingerprint(text.replace(str(released), ""), *monitoring.rules_text(released))
     return Program("prometheus", command, folder, {}, stop_wait_s=30, fingerprint=digest)
 
 

@@ -187,7 +187,7 @@ def test_a_failed_reload_puts_everything_back(
     before = change.source(settings).read_text()
     rendered = settings.layout.data / "prometheus" / "prometheus.yml"
     held = rendered.read_text()
-    rules = monitoring.rule_files(settings)[0]
+    rules = monitoring.rule_files(settings.layout.root / "monitoring")[0]
     good = rules.read_text()
 
     def break_and_reload() -> None:
@@ -209,7 +209,7 @@ def test_what_cannot_be_put_back_is_said(
     settings: Settings, prometheus: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever reads "put back" goes to bed."""
-    rules = monitoring.rule_files(settings)[0]
+    rules = monitoring.rule_files(settings.layout.root / "monitoring")[0]
 
     def break_and_reload() -> None:
         rules.write_text("groups: broken")

@@ -92,6 +92,25 @@ def test_changed_rules_restart_prometheus(own: Layout, name: str) -> None:
     assert _fingerprint(own) != before
 
 
+def test_files_of_rules_may_be_named_by_a_pattern_or_lie_deeper(own: Layout) -> None:
+    """As Prometheus takes them; it is silent about a pattern that fits no file, and so is `up`."""
+    folder = own.root / "monitoring"
+    (folder / "own").mkdir()
+    for file in ("own/more.yml", "recording2.yml"):
+        (folder / file).write_text("groups: []\n")
+    named = [f"/etc/prometheus/{name}" for name in ("alerts.yml", "recording*.yml", "own/more.yml", "none*.yml")]
+    config = yaml.safe_load((folder / "prometheus.yml").read_text()) | {"rule_files": named}
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    found = ["alerts.yml", "recording.yml", "recording2.yml", "own/more.yml", "none*.yml"]
+    assert _prometheus(settings_of(own))["rule_files"] == [str(folder / name) for name in found]
+    before = _fingerprint(own)
+    (folder / "own" / "more.yml").write_text("groups: []\n# Changed.\n")
+    assert _fingerprint(own) != before
+    (folder / "alerts.yml").unlink()
+    with pytest.raises(FileNotFoundError):
+        _fingerprint(own)
+
+
 def test_rules_and_queries_follow_the_release(own: Layout) -> None:
     """A `git pull` under it would judge a version's metrics by another's rules, and a way back would keep them."""
     home = _released(own)

@@ -12,6 +12,7 @@ from rich.console import Console
 from ops.alerting import stages
 from ops.release import monitoring_files
 from ops.release.compose import ComposeTarget
+from ops.stack.monitoring import rule_files
 from tests.ops.release.preflight.asked import found, one, refused
 
 
@@ -56,7 +57,7 @@ def test_a_file_of_rules_that_is_not_there_is_refused(target: ComposeTarget, mon
 def test_files_of_rules_may_be_named_by_a_pattern(monitoring: Path) -> None:
     file = monitoring / "prometheus.yml"
     file.write_text("rule_files: ['/etc/prometheus/[ar]*s.yml', recording.yml, none*.yml]\n")
-    assert [each.name for each in monitoring_files.rule_files(monitoring)] == [
+    assert [each.name for each in rule_files(monitoring)] == [
         "alerts.yml",
         "recording.yml",
         "none*.yml",

@@ -1,6 +1,6 @@
 """The parts of `docker-compose.prod.yml`, and how each is: by its own answer, or by the engine's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ import httpx
 from ops.release import containers
 from ops.release.containers import Container
 from ops.stack import loopback
+from ops.stack.exporter import pg_up_problem
 
 OWN: Final = ("backend", "celery-worker", "celery-beat")
 EXPORTER: Final = "postgres-exporter"
@@ -53,8 +54,13 @@ def answers(
     }
     asked = {name: each for name, each in asked.items() if name not in stopped}
     urls = {name: f"http://127.0.0.1:{ports[port]}{path}" for name, (port, path, _) in asked.items()}
+    judges = {EXPORTER: pg_up_problem}
+
+    def ask(name: str) -> str:
+        return _ask(urls[name], asked[name][2], judges.get(name))
+
     with ThreadPoolExecutor(max_workers=len(asked)) as pool:
-        found = dict(zip(asked, pool.map(lambda name: _ask(urls[name], asked[name][2]), asked), strict=True))
+        found = dict(zip(asked, pool.map(ask, asked), strict=True))
     # Some publish no port, some answer people alone: the engine knows how they are.
     services = {name: containers.is_well(held.get(name, [])) for name in OTHERS}
     image = f"{IMAGE}:{deployed['commit']}"
@@ -69,11 +75,11 @@ def said(deployed: Mapping[str, Any]) -> str:
     return ", ".join([deployed["commit"], *changes, *(f"no {name}" for name in deployed["stopped"])])
 
 
-def _ask(url: str, headers: Mapping[str, str]) -> str:
+def _ask(url: str, headers: Mapping[str, str], judge: Callable[[str], str] | None) -> str:
     try:
         answer = loopback.get(url, _ASK_TIMEOUT_S, headers=dict(headers))
     except httpx.HTTPError as error:
         return (str(error).strip() or type(error).__name__).splitlines()[0]
     if not answer.is_success:
         return f"answers {answer.status_code}"
-    return "" if "pg_up 0" not in answer.text else "pg_up is not 1"
+    return judge(answer.text) if judge else ""

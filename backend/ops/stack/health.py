@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from ops.stack import database, loopback, monitoring
 from ops.stack.errors import StackError
+from ops.stack.exporter import pg_up_problem
 from ops.stack.parts import Stack
 from ops.stack.settings import Settings
 
@@ -118,9 +119,7 @@ def _postgres_exporter(settings: Settings) -> str:
         text = _get(f"http://127.0.0.1:{settings['POSTGRES_EXPORTER_PORT']}/metrics").text
     except httpx.HTTPError as error:
         return _first_line(error)
-    return (
-        "" if any(line.startswith("pg_up") and line.endswith(" 1") for line in text.splitlines()) else "pg_up is not 1"
-    )
+    return pg_up_problem(text)
 
 
 def _answers(settings: Settings, port: str, path: str, token: str = "") -> str:

@@ -68,6 +68,11 @@ def tools(settings: Settings, target: str) -> dict[str, list[str]]:
         ) from None
 
 
+def addresses(settings: Settings, target: str) -> Path:
+    """Return the folder of the receivers' files, be it there or not."""
+    return mounted(settings).parent / "receivers" if target == "compose" else monitoring.receivers_folder(settings)
+
+
 def nobody(settings: Settings, target: str) -> str:
     """Return in words why a receiver tells nobody."""
     if target == "compose":
@@ -83,11 +88,12 @@ def outdated(settings: Settings, target: str) -> str:
     if target != "compose":
         return ""
     file = mounted(settings)
-    made = monitoring.container_alertmanager_config(settings, file.parent / "receivers")
+    folder = addresses(settings, target)
+    made = monitoring.container_alertmanager_config(settings, folder)
     if yaml.safe_load(made) == yaml.safe_load(configuration(settings, target)):
         return ""
     return (
-        f"{file} is not what monitoring/alertmanager.yml and the files in {file.parent / 'receivers'} give now. "
+        f"{file} is not what monitoring/alertmanager.yml and the files in {folder} give now. "
         f"Make it anew: {_made_by(settings)}; then docker compose restart alertmanager"
     )
 
@@ -110,8 +116,7 @@ def for_amtool(text: str, amtool: Path) -> str:
 
 
 def _made_by(settings: Settings) -> str:
-    file = mounted(settings)
-    folder = file.parent / "receivers"
+    file, folder = mounted(settings), addresses(settings, "compose")
     return (
         f"mkdir -p {folder} && commandcenter alerts config {folder} > {file} && chmod -R a+rX {file.parent} "
         "(docs/production.md, Deploy)"

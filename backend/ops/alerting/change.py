@@ -4,7 +4,6 @@ import difflib
 import os
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,13 @@ from ops.alerting.stages import Stage
 from ops.release import containers, reloading
 from ops.release.engine import COMPOSE_FILE, Engine
 from ops.release.journal import Journal
-from ops.stack import monitoring, parts, programs, secret_store
+from ops.release.secret_folder import SecretFolder
+from ops.stack import loopback, monitoring, parts, programs, secret_store
 from ops.stack.errors import StackError
 from ops.stack.secret_store import write_private
 from ops.stack.settings import Settings
 from ops.stack.supervisor import Supervisor
 
-_TIMEOUT_S: Final = 5.0
-_RELOAD_PATIENCE_S: Final = 15.0
 JOURNAL: Final = "alert-stages"
 
 
@@ -43,29 +41,12 @@ class Running:
             StackError: there is none.
         """
         try:
-            return self._get(f"/api/v1/{path}").json()["data"]
-        except (ValueError, KeyError) as error:
-            raise self._silent(error) from error
-
-    def reloaded_at(self) -> str:
-        """Return when it last read its configuration and all its rules without an error, as it says so.
-
-        Its configuration alone tells too little: it shows a new one, too, whose rules it could not load.
-        """
-        return reloading.last(self._get("/metrics").text).succeeded_at
-
-    def _get(self, path: str) -> httpx.Response:
-        try:
-            # trust_env: a proxy for the Internet has no business with the loopback.
-            with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
-                return client.get(f"{self.url}{path}")
-        except httpx.HTTPError as error:
-            raise self._silent(error) from error
-
-    def _silent(self, error: Exception) -> StackError:
-        return StackError(
-            f"Prometheus does not answer at {self.url} ({type(error).__name__}).", "Look at it: commandcenter status"
-        )
+            return loopback.get(f"{self.url}/api/v1/{path}").json()["data"]
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            raise StackError(
+                f"Prometheus does not answer at {self.url} ({type(error).__name__}).",
+                "Look at it: commandcenter status",
+            ) from error
 
     def stages(self, alerts: Collection[str]) -> dict[str, str]:
         """Return each alert's stage under the configuration it runs with."""
@@ -131,7 +112,7 @@ def _in_container(settings: Settings) -> Running | None:
     file = settings.layout.root / ".env"
     named = (secret_store.parse(file.read_text()) if file.exists() else {}) | os.environ
     engine = Engine(settings.layout.root, named)
-    if containers.is_there(engine.held().get("prometheus", []), wanted=True):
+    if containers.presence_problem(engine.held().get("prometheus", []), wanted=True):
         return None
     # The folder monitoring/ is mounted, so what is written here is there already.
     environment = {**os.environ, "COMPOSE_FILE": named.get("COMPOSE_FILE", COMPOSE_FILE)}
@@ -213,8 +194,8 @@ def apply(settings: Settings, change: Change, prometheus: Running | None, reason
     Raises:
         StackError: the check failed, or the reload did; then all is as before.
     """
-    journal = Journal(settings.layout.data / "journals" / JOURNAL, JOURNAL)
-    evidence: dict[str, Any] = {"alerts": list(change.names), "stage": change.stage, "why": reason}
+    journal = Journal(settings.layout.data / "journals" / JOURNAL, JOURNAL, secrets=_secrets(settings, target))
+    evidence: dict[str, Any] = {"alerts": list(change.names), "stage": change.stage, "why": journal.masked(reason)}
     journal.append("intent", "stages", evidence=evidence)
     rendered = settings.layout.data / "prometheus" / "prometheus.yml"
     held = rendered.read_text() if rendered.exists() else None
@@ -234,10 +215,18 @@ def apply(settings: Settings, change: Change, prometheus: Running | None, reason
         stuck = _put_back(prometheus, change) if prometheus is not None and is_written else ""
         if stuck and isinstance(error, StackError):
             error.way_out = f"The file was put back, and Prometheus did not take that over either: {stuck}"
+        elif prometheus is not None and is_written and isinstance(error, StackError):
+            error.way_out = "Everything was put back. The end of Prometheus's log says why."
         evidence["put_back"] = not stuck
-        journal.append("failed", "stages", evidence={**evidence, "problem": problem})
+        journal.append("failed", "stages", evidence={**evidence, "problem": journal.masked(problem)})
         raise
     journal.append("done", "stages", evidence={**evidence, "reloaded": prometheus is not None})
+
+
+def _secrets(settings: Settings, target: str) -> tuple[str, ...]:
+    """Return what must not be written down: the stack's own secrets, and the receivers' addresses."""
+    mounted = SecretFolder(alertmanager.mounted(settings).parent.parent).all_parts() if target == "compose" else ()
+    return (*settings.secrets, *mounted, *SecretFolder(alertmanager.addresses(settings, target)).all_parts())
 
 
 def _put_back(prometheus: Running, change: Change) -> str:
@@ -250,16 +239,11 @@ def _put_back(prometheus: Running, change: Change) -> str:
 
 
 def _reload(prometheus: Running, expected: Mapping[str, str]) -> None:
-    before = prometheus.reloaded_at()
-    prometheus.reload()
-    deadline = time.monotonic() + _RELOAD_PATIENCE_S
-    while prometheus.reloaded_at() == before or prometheus.stages(tuple(expected)) != expected:
-        if time.monotonic() > deadline:
-            raise StackError(
-                f"Prometheus did not take over the new stages within {_RELOAD_PATIENCE_S:g} s.",
-                "Everything was put back. The end of its log says why.",
-            )
-        time.sleep(0.1)
+    reloading.reload(prometheus.url, prometheus.reload, reloading.PATIENCE_S)
+    if prometheus.stages(tuple(expected)) != expected:
+        raise StackError(
+            "Prometheus read its configuration again, and has other stages than monitoring/prometheus.yml."
+        )
 
 
 def _write(path: Path, text: str) -> None:

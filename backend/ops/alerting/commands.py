@@ -1,6 +1,7 @@
 """`commandcenter alerts list | enable | disable | config`: arguments in, text and exit codes out."""
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -82,6 +83,7 @@ def enable(
     as_json: JsonOption = False,
 ) -> None:
     """Let alerts of a severity reach people."""
+    _want_reason(yes=yes, reason=reason)
     settings = _settings()
     alerts = _alerts(settings)
     chosen = names or [name for name, its in alerts.items() if its == severity]
@@ -90,14 +92,16 @@ def enable(
         raise typer.BadParameter(f"no {severity} alert: {', '.join(wrong)}", param_hint="NAME")
     if force and not reason:
         raise typer.BadParameter("--force wants a --reason", param_hint="--reason")
-    staged = stages.of_text(changes.source(settings).read_text(), alerts)
-    quiet = [name for name, its in alerts.items() if its == "warning" and staged[name] != "live"]
-    if severity == "critical" and quiet and not force:
-        raise StackError(
-            f"Warnings come first, and these are shadow still: {', '.join(quiet)}.",
-            "commandcenter alerts enable warning; or --force --reason '…'.",
-        )
-    _carry_out(settings, changes.plan(settings, chosen, "live"), yes=yes, reason=reason, target=target, as_json=as_json)
+    with _alone(settings, yes=yes):
+        staged = stages.of_text(changes.source(settings).read_text(), alerts)
+        quiet = [name for name, its in alerts.items() if its == "warning" and staged[name] != "live"]
+        if severity == "critical" and quiet and not force:
+            raise StackError(
+                f"Warnings come first, and these are shadow still: {', '.join(quiet)}.",
+                "commandcenter alerts enable warning; or --force --reason '…'.",
+            )
+        change = changes.plan(settings, chosen, "live")
+        _carry_out(settings, change, yes=yes, reason=reason, target=target, as_json=as_json)
 
 
 @cli.command()
@@ -111,14 +115,15 @@ def disable(
     as_json: JsonOption = False,
 ) -> None:
     """Let alerts reach nobody any more; they are still recorded."""
+    _want_reason(yes=yes, reason=reason)
     settings = _settings()
     alerts = _alerts(settings)
     wrong = [name for name in names if name not in alerts or name == stages.HEARTBEAT]
     if wrong:
         raise typer.BadParameter(f"no alert that can be shadow: {', '.join(wrong)}", param_hint="NAME")
-    _carry_out(
-        settings, changes.plan(settings, names, "shadow"), yes=yes, reason=reason, target=target, as_json=as_json
-    )
+    with _alone(settings, yes=yes):
+        change = changes.plan(settings, names, "shadow")
+        _carry_out(settings, change, yes=yes, reason=reason, target=target, as_json=as_json)
 
 
 @cli.command()
@@ -130,15 +135,22 @@ def config(
     typer.echo(monitoring.container_alertmanager_config(_settings(), folder), nl=False)
 
 
-def _carry_out(settings: Settings, change: Change, *, yes: bool, reason: str, target: str, as_json: bool) -> None:
+def _want_reason(*, yes: bool, reason: str) -> None:
     if yes and not reason.strip():
         raise typer.BadParameter("--yes wants a reason, for the journal", param_hint="--reason")
+
+
+def _alone(settings: Settings, *, yes: bool) -> AbstractContextManager[None]:
+    """Keep others away from reading the stages until they are changed: a plan made before is of what was there then."""
+    return lock.held(settings.layout.lock) if yes else nullcontext()
+
+
+def _carry_out(settings: Settings, change: Change, *, yes: bool, reason: str, target: str, as_json: bool) -> None:
     prometheus = changes.running(settings, target)
     is_behind = not change.names and changes.is_behind(change, prometheus)
     done = False
     if (change.names or is_behind) and yes:
-        with lock.held(settings.layout.lock):
-            changes.apply(settings, change, prometheus, reason, target)
+        changes.apply(settings, change, prometheus, reason, target)
         done = True
     elif change.names:
         changes.check(settings, change, target)

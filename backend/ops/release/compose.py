@@ -224,7 +224,7 @@ class ComposeTarget:
 
     def _let_rules_be_read(self, deployed: Mapping[str, Any]) -> None:
         """Tell where it does not take them, and fail nothing: a way back is none the less one. `verify` judges it."""
-        if containers.is_there(self._engine.held().get("prometheus", []), wanted=True):
+        if containers.presence_problem(self._engine.held().get("prometheus", []), wanted=True):
             return
         try:
             reloading.reload(self.prometheus_url, lambda: self._on(deployed, "kill", "-s", "HUP", "prometheus"))

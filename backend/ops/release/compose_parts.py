@@ -62,10 +62,10 @@ def answers(
     with ThreadPoolExecutor(max_workers=len(asked)) as pool:
         found = dict(zip(asked, pool.map(ask, asked), strict=True))
     # Some publish no port, some answer people alone: the engine knows how they are.
-    services = {name: containers.is_well(held.get(name, [])) for name in OTHERS}
+    services = {name: containers.health_problem(held.get(name, [])) for name in OTHERS}
     image = f"{IMAGE}:{deployed['commit']}"
     services |= {name: containers.strays(held.get(name, []), image, deployed) for name in OWN}
-    services[EXPORTER] = containers.is_there(held.get(EXPORTER, []), wanted=EXPORTER not in stopped)
+    services[EXPORTER] = containers.presence_problem(held.get(EXPORTER, []), wanted=EXPORTER not in stopped)
     return {name: found.get(name) or services.get(name, "") for name in {**found, **services}}
 
 

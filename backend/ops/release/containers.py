@@ -81,13 +81,13 @@ def deployed(
         return dict(noted)
     others = {switch: given for switch, given in noted["switches"].items() if switch != layer}
     switches = others if value == "true" else {**others, layer: value}
-    stopped = [service for service in noted["stopped"] if is_there(held.get(service, []), wanted=True)]
+    stopped = [service for service in noted["stopped"] if presence_problem(held.get(service, []), wanted=True)]
     return {**noted, "commit": tag, "switches": switches, "stopped": stopped}
 
 
-def is_well(held: Sequence[Container]) -> str:
+def health_problem(held: Sequence[Container]) -> str:
     """Return in words what the engine has to say against a service, or nothing."""
-    problem = is_there(held, wanted=True)
+    problem = presence_problem(held, wanted=True)
     return problem or ("is unhealthy" if any(each.health == "unhealthy" for each in held) else "")
 
 
@@ -99,7 +99,7 @@ def strays(held: Sequence[Container], image: str, deployed: Mapping[str, Any]) -
         image: by name, without a registry.
         deployed: as `deploy` takes it.
     """
-    if problem := is_there(held, wanted=True):
+    if problem := presence_problem(held, wanted=True):
         return problem
     others = {each.image for each in held if each.image != image}
     if others:
@@ -109,8 +109,8 @@ def strays(held: Sequence[Container], image: str, deployed: Mapping[str, Any]) -
     return f"was started without {', '.join(off)}" if off else ""
 
 
-def is_there(held: Sequence[Container], *, wanted: bool) -> str:
-    """Return in words whether a service runs against what is wanted, or nothing."""
+def presence_problem(held: Sequence[Container], *, wanted: bool) -> str:
+    """Return in words that a service runs though it should not, or the other way round; or nothing."""
     runs = bool(held) and all(each.is_running for each in held)
     if wanted:
         return "" if runs else "does not run"

@@ -111,9 +111,7 @@ class NativeTarget:
     @property
     def secrets(self) -> Collection[str]:
         """What must not be written anywhere."""
-        settings = self._settings
-        names = (*secret_store.GENERATED, "API_TOKEN", "METRICS_TOKEN", "GRAFANA_ADMIN_PASSWORD")
-        return [settings.get(name) for name in names if settings.get(name)]
+        return self._settings.secrets
 
     def wanted_secrets(self) -> dict[str, str]:
         """Return the secrets this stack needs; the two tokens guard only production."""

@@ -66,6 +66,12 @@ class Settings:
         """Return a setting, empty where it isn't set."""
         return self.values.get(name, "")
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be written anywhere: each secret that is set, of former keys each one."""
+        held = [part.strip() for name in _SECRETS for part in (self.get(name), *self.get(name).split(","))]
+        return tuple(dict.fromkeys(filter(None, held)))
+
     def port(self, name: str) -> int:
         """Return a port.
 

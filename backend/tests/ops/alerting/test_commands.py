@@ -1,6 +1,8 @@
 """`commandcenter alerts` on a real Prometheus: shown, done, taken over, and put back when it fails."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ from typer.testing import CliRunner
 from ops.alerting import change, stages
 from ops.alerting.change import JOURNAL, Running
 from ops.cli import cli
+from ops.release import reloading
 from ops.release.journal import Journal
-from ops.stack import monitoring
+from ops.stack import lock, monitoring
 from ops.stack.settings import Settings
 
 
@@ -180,6 +183,46 @@ def test_what_amtool_refuses_is_not_written(settings: Settings) -> None:
     assert set(staged(settings).values()) == {"shadow", "live"}
 
 
+@pytest.mark.parametrize("is_refused", [False, True], ids=["done", "put back"])
+def test_what_another_changed_meanwhile_stays(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    """Who comes right after another `enable` works from what that one left, and puts that back where it fails."""
+    text = change.source(settings).read_text()
+    alerts = stages.severities(settings.layout.root / "monitoring" / "alerts.yml")
+    mine, others = of_severity(settings, "warning")[:2]
+    held = lock.held
+
+    @contextmanager
+    def after_another(path: Path) -> Iterator[None]:
+        change.source(settings).write_text(stages.changed(text, [others], "live", alerts))
+        with held(path):
+            yield
+
+    monkeypatch.setattr(lock, "held", after_another)
+    if is_refused:
+        routes = settings.layout.root / "monitoring" / "alertmanager.yml"
+        routes.write_text(routes.read_text().replace("receiver: critical", "receiver: nobody"))
+    assert run("enable", "warning", mine, "--yes", "--reason", "a test")[0] == int(is_refused)
+    live = {name for name, stage in staged(settings).items() if stage == "live"}
+    assert live == {"Watchdog", others} | (set() if is_refused else {mine})
+
+
+@pytest.mark.parametrize("quoted", ["own words of the stack", "token=abcdefgh1"])
+def test_the_journal_tells_a_failure_without_the_secrets_it_quotes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, quoted: str
+) -> None:
+    """Programs quote what they refuse; and a journal that refuses a line must not hide why the change failed."""
+    monkeypatch.setenv("DB_PASSWORD", "own words of the stack")
+    routes = settings.layout.root / "monitoring" / "alertmanager.yml"
+    routes.write_text(routes.read_text().replace("receiver: critical", f"receiver: {quoted}"))
+    code, output = run("enable", "warning", "--yes", "--reason", "a test")
+    assert (code, "amtool refuses" in output) == (1, True)
+    assert [kind for kind, _ in journal(settings)] == ["intent", "failed"]
+    assert "amtool refuses" in journal(settings)[1][1]["problem"]
+    assert quoted not in str(journal(settings))
+
+
 def test_a_failed_reload_puts_everything_back(
     settings: Settings, prometheus: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,9 +238,8 @@ def test_a_failed_reload_puts_everything_back(
         prometheus.reload()
 
     monkeypatch.setattr(change, "running", lambda *_: Running(prometheus.url, break_and_reload))
-    monkeypatch.setattr(change, "_RELOAD_PATIENCE_S", 1)
     code, output = run("enable", "warning", "--yes", "--reason", "a test")
-    assert (code, "did not take over" in output) == (1, True)
+    assert (code, "refuses its new configuration" in output, "Everything was put back" in output) == (1, True, True)
     assert change.source(settings).read_text() == before
     assert rendered.read_text() == held
     assert set(prometheus.stages(["DiskSpaceLow"]).values()) == {"shadow"}
@@ -216,7 +258,7 @@ def test_what_cannot_be_put_back_is_said(
         prometheus.reload()
 
     monkeypatch.setattr(change, "running", lambda *_: Running(prometheus.url, break_and_reload))
-    monkeypatch.setattr(change, "_RELOAD_PATIENCE_S", 1)
+    monkeypatch.setattr(reloading, "PATIENCE_S", 1)
     code, output = run("enable", "warning", "--yes", "--reason", "a test")
     assert (code, "did not take that over either" in " ".join(output.split())) == (1, True)
     assert journal(settings)[-1][1]["put_back"] is False

@@ -100,6 +100,6 @@ def test_a_switch_that_did_not_arrive_is_told() -> None:
 
 def test_an_exporter_that_should_be_stopped_is_told_when_it_runs() -> None:
     running = [containers.Container("exporter", {}, is_running=True)]
-    assert containers.is_there(running, wanted=False)
-    assert not containers.is_there([], wanted=False)
-    assert not containers.is_there(running, wanted=True)
+    assert containers.presence_problem(running, wanted=False)
+    assert not containers.presence_problem([], wanted=False)
+    assert not containers.presence_problem(running, wanted=True)

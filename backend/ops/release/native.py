@@ -13,6 +13,7 @@ import psutil
 import psycopg
 from rich.console import Console
 
+from ops import roles
 from ops.demo.api import Api
 from ops.release import version
 from ops.release.backup import LockedOutError
@@ -255,10 +256,10 @@ class NativeTarget:
         program = self._layout.postgres_install() / "bin" / tool
         server = ["--host=127.0.0.1", f"--port={settings['POSTGRES_PORT']}", f"--username={SUPERUSER}", "--no-password"]
         # Else the copied data would be written to the log, statement by statement.
-        options = "-c log_min_duration_statement=-1"
+        environment = {**from_shell(), "PGPASSFILE": str(password_file), "PGOPTIONS": roles.UNLOGGED}
         done = subprocess.run(
             [str(program), *server, *arguments],
-            env={**from_shell(), "PGPASSFILE": str(password_file), "PGOPTIONS": options},
+            env=environment,
             stdin=source or subprocess.DEVNULL,
             stdout=target or subprocess.DEVNULL,
             stderr=subprocess.PIPE,

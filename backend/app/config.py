@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from app.secret_files import Environment, SecretFileError
 
 _SHORTEST_SECRET: Final = 32
-# In lower case, letters alone: `Change-Me_123` is none either.
+# In lower case, letters alone: `Change-Me_123` is none either. ops/release/weakness.py refuses the same before.
 _WELL_KNOWN: Final = frozenset(
     {
         "admin",
@@ -43,6 +43,8 @@ _WELL_KNOWN: Final = frozenset(
         "yoursecretkey",
     }
 )
+# However they go on: `change-me-in-production`.
+_PLACEHOLDERS: Final = ("changeme", "changethis", "replaceme", "replacethis")
 _NOT_LETTER: Final = re.compile(r"[^a-z]")
 # What fits into an Authorization header.
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]*")
@@ -272,7 +274,8 @@ _OPTIONAL: Final = ("exporter_password", "db_password", "grafana_admin_password"
 def _faults(what: str, value: str) -> list[str]:
     if not value:
         return [f"{what} is missing"]
-    if _NOT_LETTER.sub("", value.lower()) in _WELL_KNOWN or len(set(value)) == 1:
+    letters = _NOT_LETTER.sub("", value.lower())
+    if letters in _WELL_KNOWN or letters.startswith(_PLACEHOLDERS) or len(set(value)) == 1:
         return [f"{what} is a well-known value"]
     return []
 

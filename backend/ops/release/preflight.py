@@ -1,12 +1,10 @@
 """`preflight`: everything that can be known before anything is changed. Changes nothing itself."""
 
-import math
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -17,6 +15,7 @@ from ops.release import detection, monitoring_files, schema, version
 from ops.release.findings import Finding, judged
 from ops.release.prometheus import Answer, Prometheus, Value, said
 from ops.release.target import Target
+from ops.release.weakness import SHORTEST, SHORTEST_KEY, weakness
 from ops.stack.errors import StackError, in_plain_words
 from ops.stack.programs import find, python
 
@@ -25,14 +24,6 @@ _TOOLS: Final = ("git", "promtool", "amtool")
 _DISK_FACTOR: Final = 3
 _DISK_LEAST_BYTES: Final = 1024**3
 _CLOCK_OFF_S: Final = 5.0
-_SHORTEST_SECRET: Final = 16
-_LEAST_ENTROPY_BITS: Final = 48.0
-WELL_KNOWN: Final = frozenset(
-    {
-        "admin", "changeme", "change-me", "commandcenter", "default", "development", "example", "grafana", "insecure",
-        "letmein", "password", "postgres", "prom-operator", "redis", "secret", "test", "token",
-    }
-)  # fmt: skip
 # Of squawk's rules, those about style, and what `apply` sets itself (lock_timeout).
 _NOT_LINTED: Final = (
     "prefer-text-field", "prefer-bigint-over-int", "prefer-bigint-over-smallint", "prefer-identity",
@@ -87,29 +78,15 @@ def _clean(target: Target) -> Iterator[Finding]:
 
 def _secrets(secrets: Mapping[str, str]) -> Iterator[Finding]:
     """Tell which secrets are missing, weak or well known; never what they are."""
-    problems = {name: problem for name, value in secrets.items() if (problem := weakness(value))}
+    problems = {name: problem for name, value in secrets.items() if (problem := weakness(name, value))}
     yield judged(
         "secrets",
         well=not problems,
         value="; ".join(f"{name} is {problem}" for name, problem in problems.items()) or f"{len(secrets)} of them",
-        bound=f"set, {_SHORTEST_SECRET} characters or more, hard to guess",
+        bound=f"set, {SHORTEST} characters or more ({SHORTEST_KEY} for the key), hard to guess",
         advice="Make one: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'; docs/production.md "
         "says what follows (Change a password). A former key goes once all repositories were synced.",
     )
-
-
-def weakness(secret: str) -> str:
-    """Return what is wrong with a secret, or nothing."""
-    if not secret:
-        return "missing"
-    bare = secret.strip().lower()
-    if bare in WELL_KNOWN or bare.rstrip("0123456789!._-") in WELL_KNOWN:
-        return "well known"
-    if len(secret) < _SHORTEST_SECRET:
-        return "too short"
-    counts = Counter(secret)
-    bits = -sum(count * math.log2(count / len(secret)) for count in counts.values())
-    return "" if bits >= _LEAST_ENTROPY_BITS else "easy to guess"
 
 
 def _reachable(target: Target) -> Iterator[Finding]:

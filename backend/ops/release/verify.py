@@ -16,7 +16,7 @@ from ops.release import panels, rules
 from ops.release.findings import Finding, judged
 from ops.release.prometheus import Answer, Failed, Prometheus, Value, said
 from ops.release.target import Target
-from ops.stack.errors import StackError
+from ops.stack.errors import StackError, in_plain_words
 from ops.trace.model import Story
 from ops.trace.query import Archive
 from ops.trace.token import HEADER, trail_token
@@ -51,10 +51,11 @@ class Ground:
 def verify(ground: Ground) -> Iterator[Finding]:
     """Yield what each check found, as it is found. A check that can't be made is a finding, too."""
     for check in _CHECKS:
+        name = check.__name__.strip("_").replace("_", " ")
         try:
-            yield from check(ground)
+            with in_plain_words(f"The check of {name}"):
+                yield from check(ground)
         except StackError as error:
-            name = check.__name__.strip("_").replace("_", " ")
             yield Finding(name, "failed", error.problem, "an answer", error.way_out)
 
 

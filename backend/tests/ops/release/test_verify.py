@@ -1,6 +1,7 @@
 """What `verify` makes of answers; on a real system it is run by test_rehearsal.py."""
 
-from collections.abc import Mapping
+import errno
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 
 from ops.demo.api import Answer
 from ops.release import verify
+from ops.release.findings import Finding
 
 
 @dataclass
@@ -87,3 +89,19 @@ def test_a_task_is_wanted_in_the_logs_whatever_its_host_says(
     [finding] = verify._traced_task(ground, datetime.now(UTC))
     assert finding.verdict == expected
     assert f"job {job['status']}" in finding.value
+
+
+def test_a_check_that_cannot_be_made_is_a_finding_and_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is when a person most wants to know what else is wrong."""
+
+    def _logs(_: verify.Ground) -> Iterator[Finding]:
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/log")
+
+    def _others(_: verify.Ground) -> Iterator[Finding]:
+        yield Finding("others", "ok", "1", "1")
+
+    monkeypatch.setattr(verify, "_CHECKS", (_logs, _others))
+    ground = verify.Ground(None, None, None, "")  # type: ignore[arg-type] # not asked
+    first, second = verify.verify(ground)
+    assert (first.check, first.verdict, second.check) == ("logs", "failed", "others")
+    assert "No space left on device (/data/log)" in first.value

@@ -11,8 +11,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from ops.stack.errors import StackError
-from ops.stack.layout import Layout
-from ops.stack.settings import Settings
+from ops.stack.service import find
 
 _PREFIX: Final = "/api/v1"
 _TIMEOUT_S: Final = 30.0
@@ -43,13 +42,14 @@ class Api:
     """A client.
 
     Args:
-        base_url: such as http://127.0.0.1:8000; None for that of the native stack.
+        base_url: such as http://127.0.0.1:8000; None for that of this checkout: ops/stack/service.py.
         token: API_TOKEN of that service; from the environment, unless given.
     """
 
     def __init__(self, base_url: str | None = None, token: str | None = None) -> None:
         if base_url is None:
-            base_url, token = _of_the_stack()
+            service = find()
+            base_url, token = service.url, service.secret("API_TOKEN")
         elif token is None:
             # The stack's own token is for its own API, not for whichever is named.
             token = os.environ.get("API_TOKEN", "")
@@ -181,16 +181,6 @@ class Api:
                     f"See `commandcenter status`, and `commandcenter trace {job_id}`.",
                 )
             time.sleep(_POLL_S)
-
-
-def _of_the_stack() -> tuple[str, str]:
-    """Return base URL and token of the native stack, or what the environment says where none was ever up."""
-    layout = Layout.from_environment()
-    if layout.exists():
-        settings = Settings.load(layout)
-        return f"http://{settings.api_host}:{settings.port('API_PORT')}", settings.get("API_TOKEN")
-    host, port = os.environ.get("API_HOST", "127.0.0.1"), os.environ.get("API_PORT", "8000")
-    return f"http://{host}:{port}", os.environ.get("API_TOKEN", "")
 
 
 def _refused(answer: Answer) -> StackError:

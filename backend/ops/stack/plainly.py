@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ops.stack.errors import StackError, in_plain_words
+from ops.trace.text import safe
 
 _errors: Final = Console(stderr=True)
 
@@ -25,10 +26,17 @@ def plainly(command: Callable[_P, _R]) -> Callable[_P, _R]:
             with in_plain_words(f"`{getattr(command, '__name__', 'this')}`"):
                 return command(*arguments, **options)
         except StackError as error:
-            # Logs are full of brackets, which are no markup of ours.
-            _errors.print(f"[red]✗[/] {escape(error.problem)}", highlight=False, soft_wrap=True)
+            if isinstance(error.__cause__, BrokenPipeError):
+                # Who read us has left, as `head` does: click ends without a word.
+                raise error.__cause__ from None
+            _errors.print(f"[red]✗[/] {_shown(error.problem)}", highlight=False, soft_wrap=True)
             if error.way_out:
-                _errors.print(f"  → {escape(error.way_out)}", highlight=False, soft_wrap=True)
+                _errors.print(f"  → {_shown(error.way_out)}", highlight=False, soft_wrap=True)
             raise typer.Exit(error.exit_code) from None
 
     return guarded
+
+
+def _shown(text: str) -> str:
+    """Return lines that no terminal obeys, and rich neither: logs and names of files are full of both."""
+    return escape("\n".join(safe(line.expandtabs()) for line in text.split("\n")))

@@ -97,11 +97,8 @@ class Settings:
 
     @property
     def api_host(self) -> str:
-        """Where to reach the API from here; `API_HOST` may be the address of all interfaces."""
-        host = self["API_HOST"]
-        if host in {"0.0.0.0", "::", ""}:  # noqa: S104 - compared with, not listened on.
-            return "127.0.0.1"
-        return f"[{host}]" if ":" in host else host
+        """Where to reach the API from here."""
+        return reachable(self["API_HOST"])
 
     @property
     def database_url(self) -> str:
@@ -124,6 +121,13 @@ class Settings:
             "PYTHONUNBUFFERED": "1",
             "BUILD_COMMIT": self.deployment.commit,
         }
+
+
+def reachable(host: str) -> str:
+    """Return how a URL from here names what listens on `host`, which may be the address of all interfaces."""
+    if host in {"0.0.0.0", "::", ""}:  # noqa: S104 - compared with, not listened on.
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
 
 
 def _from_files(chosen: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -14,12 +15,14 @@ from rich.text import Text
 from ops.release.place import Releases
 from ops.stack.errors import FAILED, StackError
 from ops.stack.layout import Layout
+from ops.stack.plainly import plainly
+from ops.stack.service import find
 from ops.trace import summary
 from ops.trace import text as say
 from ops.trace.model import Errors, Trace
 from ops.trace.query import Archive, parse_since
 from ops.trace.records import is_valid_id
-from ops.trace.token import HEADER, MAX_MINUTES, find_service
+from ops.trace.token import HEADER, MAX_MINUTES, secret_of
 from ops.trace.token import trail_token as sign
 
 # Text in a pipe or a file has no width of its own; rich would take 80.
@@ -44,6 +47,7 @@ def terminal() -> Console:
     return console
 
 
+@plainly
 def trace(
     wanted: Annotated[str, typer.Argument(metavar="ID", help="A request ID, task (job) ID or trace ID.")],
     *,
@@ -70,6 +74,7 @@ def trace(
         raise typer.Exit(FAILED)
 
 
+@plainly
 def errors(
     *,
     since: Annotated[str, typer.Option(help="How far back: 15m, 2h, 3d, or a time (UTC).")] = "24h",
@@ -103,17 +108,12 @@ def errors(
 
 def _released_at() -> datetime:
     """Return when the latest release began to start its version."""
-    try:
-        places = Releases(Layout.from_environment().data)
-        journal = places.journal(places.at_stake())
-    except StackError as error:
-        _complain([say.safe(error.problem), say.safe(error.way_out)])
-        raise typer.Exit(error.exit_code) from None
+    places = Releases(Layout.from_environment().data)
+    journal = places.journal(places.at_stake())
     for entry in journal.entries:
         if (entry.kind, entry.step) == ("intent", "start"):
             return entry.moment.astimezone(UTC)
-    _complain([f"Release {journal.release} was never started.", "commandcenter release apply"])
-    raise typer.Exit(FAILED)
+    raise StackError(f"Release {journal.release} was never started.", "commandcenter release apply")
 
 
 def _show_errors(found: Errors, console: Console) -> None:
@@ -135,30 +135,30 @@ def _show_errors(found: Errors, console: Console) -> None:
         console.print(Text(warning, "yellow"))
 
 
+@plainly
 def trail_token(
     *,
     minutes: Annotated[int, typer.Option(min=1, max=MAX_MINUTES, help="How long it holds.")] = 10,
     json: JsonOption = False,
 ) -> None:
     """Print a header that makes a request leave its trail in the log, also where nothing fails."""
-    try:
-        service = find_service()
-    except StackError as error:
-        _complain([say.safe(error.problem), say.safe(error.way_out)])
-        raise typer.Exit(error.exit_code) from None
+    service = find()
+    secret = secret_of(service)
     expires_at = int(time.time()) + minutes * 60
     until = datetime.fromtimestamp(expires_at, UTC)
-    token = sign(service.secret_key, expires_at)
+    token = sign(secret, expires_at)
     url = f"{service.url}/api/v1/repositories"
     if json:
         answer = {"header": HEADER, "token": token, "expires_at": until, "url": url}
         typer.echo(orjson.dumps(answer, option=orjson.OPT_UTC_Z | orjson.OPT_INDENT_2))
         return
-    guard = ' -H "Authorization: Bearer $API_TOKEN"' if service.is_guarded else ""
+    is_guarded = service.values.get("API_TOKEN") or service.values.get("API_TOKEN_FILE")
+    guard = ' -H "Authorization: Bearer $API_TOKEN"' if is_guarded else ""
     typer.echo(f'curl -H "{HEADER}: {token}"{guard} {say.one_line(url)}')
     typer.echo(f"Holds until {until:%Y-%m-%d %H:%M:%S} UTC, for any request; what it did: commandcenter trace ID")
 
 
+@plainly
 def demo(
     urls: Annotated[
         list[str] | None, typer.Argument(metavar="[URL]…", help="Repositories to watch besides this checkout.")
@@ -175,15 +175,8 @@ def demo(
     from ops.demo.api import Api  # noqa: PLC0415
     from ops.demo.tour import Tour, with_own_repository  # noqa: PLC0415
 
-    try:
-        client = Api(api)
-        try:
-            Tour(terminal(), client, logs or Layout.from_environment().logs).run(with_own_repository(urls or []))
-        finally:
-            client.close()
-    except StackError as error:
-        _complain([say.safe(error.problem), say.safe(error.way_out)])
-        raise typer.Exit(error.exit_code) from None
+    with closing(Api(api)) as client:
+        Tour(terminal(), client, logs or Layout.from_environment().logs).run(with_own_repository(urls or []))
 
 
 def _archive(logs: Path | None, target: str, since: str | None) -> Archive:
@@ -202,11 +195,7 @@ def _logs_of(target: str, moment: datetime | None) -> Path:
     # Slow to load, and of no use where logs are files.
     from ops.release.compose import ComposeTarget  # noqa: PLC0415
 
-    try:
-        return ComposeTarget(Console(stderr=True)).logs_since(moment)
-    except StackError as error:
-        _complain([say.safe(error.problem), say.safe(error.way_out)])
-        raise typer.Exit(error.exit_code) from None
+    return ComposeTarget(Console(stderr=True)).logs_since(moment)
 
 
 def _print_json(answer: Trace | Errors) -> None:

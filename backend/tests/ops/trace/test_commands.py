@@ -1,6 +1,8 @@
 """What a person types, and what they and their scripts get."""
 
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typer.testing import CliRunner, Result
 from ops.cli import cli
 from ops.trace import text
 from ops.trace.model import Errors, Trace
+from tests.system import BACKEND
 
 DATA = Path(__file__).parent / "data" / "logs"
 
@@ -259,3 +262,27 @@ def test_what_runs_is_told_as_running(logs):
     assert "running since 3 min 0 s" in shown
     assert "QUEUED for 2 min 0 s" in shown
     assert "running since 5 min 0 s" in shown
+
+
+@pytest.mark.parametrize("command", [["trace", "r"], ["errors"]])
+def test_where_no_log_can_be_fetched_to_is_told_in_words(tmp_path, monkeypatch, command):
+    """A full disk or a lost right is nothing that a traceback explains; what names files may hold obeys nobody."""
+    (tmp_path / "fi\x1b[31mle").touch()
+    monkeypatch.setenv("COMMANDCENTER_DATA", str(tmp_path / "fi\x1b[31mle" / "data"))
+    result = run(*command, "--target", "compose")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "Not a directory" in result.stderr
+    assert "fi\\x1b[31mle" in result.stderr.replace("\n", "")
+    assert "Remove the cause" in result.stderr
+
+
+def test_who_stops_reading_is_told_nothing(tmp_path):
+    """`| head` is no trouble."""
+    write(tmp_path, *[line("x" * 1000, level="error", error_type=f"E{number}") for number in range(2000)])
+    program = [sys.executable, "-c", "from ops.cli import main; main()", "errors", "--json", "--logs", str(tmp_path)]
+    with subprocess.Popen(program, cwd=BACKEND, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
+        assert reading.stdout
+        assert reading.stderr
+        reading.stdout.read(1)
+        reading.stdout.close()
+        assert reading.stderr.read() == b""

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ops.cli import cli
+from ops.demo.api import Api
 from ops.stack.layout import Layout
 from ops.stack.settings import Settings
 from ops.trace.token import trail_token
@@ -108,3 +109,29 @@ def test_a_guarded_api_is_asked_with_its_token(checkout: Path) -> None:
     shown = run().stdout
     assert '-H "Authorization: Bearer $API_TOKEN"' in shown
     assert "hunter2" not in shown
+
+
+ALL_INTERFACES = "0.0.0.0"  # noqa: S104 - written down, not listened on.
+
+
+@pytest.mark.parametrize(("host", "told"), [(ALL_INTERFACES, "127.0.0.1"), ("::", "127.0.0.1"), ("::1", "[::1]")])
+def test_the_address_is_one_that_can_be_asked(checkout: Path, host: str, told: str) -> None:
+    """A service may listen on all interfaces; `curl` and a browser want one. The demo asks the same."""
+    (checkout / ".env").write_text(f"SECRET_KEY=of the file\nAPI_HOST={host}\nAPI_PORT=8123\n")
+    assert f"http://{told}:8123/api/v1/repositories" in run().stdout
+    assert Api().base_url == f"http://{told}:8123"
+
+
+def test_the_demo_sends_the_token_of_the_file(checkout: Path) -> None:
+    """Where containers run, `.env` may lead to the file that they have."""
+    (checkout / "api_token").write_text("hunter2\n")
+    (checkout / ".env").write_text(f"API_TOKEN_FILE={checkout}/api_token\n")
+    assert Api()._client.headers["Authorization"] == "Bearer hunter2"
+
+
+def test_a_file_that_cannot_be_read_is_told_in_words(checkout: Path) -> None:
+    (checkout / ".env").mkdir()
+    result = run()
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "Is a directory" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,6 +1,6 @@
 """One line of our services' logs, typed. What a line may hold: docs/log-schema.md.
 
-Takes any bytes: what is no line of the schema is refused with `MalformedLine`, never with another error.
+Takes any bytes: what is no line of the schema is refused with `MalformedLineError`, never with another error.
 """
 
 import re
@@ -24,6 +24,8 @@ ID_KEYS: Final = (
     "client_request_id",
 )
 _LARGEST: Final = 1e15
+# orjson reads 1024 levels and writes 254, of which a story's own document takes some.
+_DEEPEST: Final = 100
 _TOLD_APART: Final = frozenset(
     {
         "timestamp",
@@ -89,7 +91,7 @@ def parse_line(line: bytes, sequence: int = 0) -> LogRecord:
     """Return the record that `line` holds.
 
     Raises:
-        MalformedLineError: no JSON object, or one without a time.
+        MalformedLineError: no JSON object, one without a time, or deeper than any of ours.
     """
     try:
         data = orjson.loads(line)
@@ -97,6 +99,8 @@ def parse_line(line: bytes, sequence: int = 0) -> LogRecord:
         raise MalformedLineError(str(error)) from None
     if not isinstance(data, dict):
         raise MalformedLineError("not an object")
+    if line.count(b"[") + line.count(b"{") > _DEEPEST and _is_too_deep(data):
+        raise MalformedLineError(f"nested deeper than {_DEEPEST} levels")
     return LogRecord(
         at=parse_time(data.get("timestamp")),
         sequence=sequence,
@@ -114,6 +118,18 @@ def parse_line(line: bytes, sequence: int = 0) -> LogRecord:
         attempt=_as_int(data.get("attempt")) or 1,
         fields={key: value for key, value in data.items() if key not in _TOLD_APART},
     )
+
+
+def _is_too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return any(isinstance(each, dict | list) for each in level)
 
 
 def parse_time(value: object) -> datetime:

@@ -286,3 +286,16 @@ def test_who_stops_reading_is_told_nothing(tmp_path):
         reading.stdout.read(1)
         reading.stdout.close()
         assert reading.stderr.read() == b""
+
+
+@pytest.mark.parametrize("key", ["level", "request_id", "extra"])
+@pytest.mark.parametrize("depth", [300, 1020])
+@pytest.mark.parametrize("options", [[], ["--json"], ["--full"]])
+def test_a_line_as_deep_as_a_well_is_passed_over(logs, key, depth, options):
+    """What is read deeper than it can be written again would end the command, and hide the story around it."""
+    write(logs, line("here"))
+    with (logs / "api.log").open("ab") as file:
+        file.write(orjson.dumps(line("there", trace_id="r"))[:-1] + f',"{key}":'.encode())
+        file.write(b"[" * depth + b"]" * depth + b"}\n")
+    result = run("trace", "r", "--logs", logs, *options)
+    assert (result.exit_code, "here" in result.stdout, "there" in result.stdout) == (0, True, False), result

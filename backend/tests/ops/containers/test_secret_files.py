@@ -78,8 +78,52 @@ def test_a_former_key_still_decrypts(tmp_path: Path) -> None:
     assert _read(tmp_path)["secret_key_fallbacks"] == f"{second},{first}"
 
 
-def test_a_pair_is_made_whole(tmp_path: Path) -> None:
-    """One half alone would let nobody in."""
+@pytest.mark.parametrize("name", sorted(secret_files.FILES))
+def test_what_is_there_stays_whichever_is_missing(tmp_path: Path, name: str) -> None:
+    """A key that changed in passing would leave every stored token to a list that is meant to be emptied."""
     secret_files.ensure(tmp_path)
+    before = _read(tmp_path)
+    (tmp_path / name).unlink()
+    assert secret_files.ensure(tmp_path) == [name]
+    after = _read(tmp_path)
+    assert {file: text for file, text in after.items() if file != name} == {
+        file: text for file, text in before.items() if file != name
+    }
+    if name.startswith("redis"):
+        assert after == before
+
+
+def test_a_half_is_made_of_the_other_as_it_was_written(tmp_path: Path) -> None:
+    """By hand, too: an address has its password encoded, Redis takes quotes."""
+    secret_files.ensure(tmp_path)
+    for name, text in (
+        ("redis_auth", "# ours\nrequirepass 'p/w@d'\n"),
+        ("redis_url", "redis://:p%2Fw%40d@redis:6379/0\n"),
+    ):
+        secret_files._write(tmp_path / name, text)
+    (tmp_path / "redis_url").unlink()
+    secret_files.ensure(tmp_path)
+    assert _read(tmp_path)["redis_url"] == "redis://:p%2Fw%40d@redis:6379/0"
     (tmp_path / "redis_auth").unlink()
-    assert secret_files.ensure(tmp_path) == ["redis_auth", "redis_url"]
+    secret_files.ensure(tmp_path)
+    assert _read(tmp_path)["redis_auth"] == "requirepass p/w@d"
+
+
+@pytest.mark.parametrize(("name", "text"), [("redis_auth", "masterauth x"), ("redis_url", "redis://redis:6379/0")])
+def test_a_half_that_tells_no_password_is_left_alone(
+    tmp_path: Path, name: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two halves that don't fit would let nobody in."""
+    secret_files.ensure(tmp_path)
+    [other] = {"redis_auth", "redis_url"} - {name}
+    (tmp_path / other).unlink()
+    secret_files._write(tmp_path / name, f"{text}\n")
+    (tmp_path / "api_token").unlink()
+    assert secret_files.main([str(tmp_path)]) == 1
+    assert f"{name} holds no password" in capsys.readouterr().err
+    assert _read(tmp_path)[name] == text
+    assert not (tmp_path / other).exists()
+    assert secret_files.main([str(tmp_path), "--renew", "redis"]) == 0
+    held = _read(tmp_path)
+    assert held["redis_auth"] == f"requirepass {urlsplit(held['redis_url']).password}"
+    assert "api_token" in held

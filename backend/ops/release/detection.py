@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from ops.alerting import stages
-from ops.release import inhibition
+from ops.release import inhibition, ruleset
 from ops.release.inhibition import Inhibition
+from ops.release.ruleset import seconds
 from ops.stack.errors import StackError
-from ops.stack.monitoring import load, rule_files
+from ops.stack.monitoring import load
 
-_PART: Final = re.compile(r"(\d+)(ms|s|m|h|d|w|y)")
-_DURATION: Final = re.compile(rf"0|({_PART.pattern})+")
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
 # A share over which a ratio alerts, behind a windowed rate: `[5m])) > 0.05`.
 _SHARE: Final = re.compile(r"\[(\w+)\]\)*\s*>=?\s*(0?\.\d+)")
 # Of a subquery, the range: `[30m:1m]`.
@@ -86,17 +84,6 @@ class _Alert:
         return self.fixed_s + max((window * threshold / share for window, threshold in self.ratios), default=0.0)
 
 
-def seconds(duration: str) -> float:
-    """Return a duration (`1m30s`) of Prometheus or Alertmanager in seconds.
-
-    Raises:
-        StackError: it is none.
-    """
-    if not _DURATION.fullmatch(duration):
-        raise StackError(f"{duration!r} is no duration.", "Such as 90s, 1m30s, 2h.")
-    return sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(duration))
-
-
 def bounds(monitoring: Path, manager: Path, share: float = TOTAL_FAILURE) -> list[Bound]:
     """Return the bound of every critical alert, at this share of failing requests.
 
@@ -148,20 +135,18 @@ def _criticals(monitoring: Path, wait_s: float) -> Iterator[_Alert]:
     # A bound must hold for all: that of the slowest job.
     jobs = config.get("scrape_configs") or ()
     scrape_s = max([seconds(str((defaults | job)["scrape_interval"])) for job in ({}, *jobs)])
-    groups = [group for file in rule_files(monitoring) for group in load(file)["groups"]]
-    rules = [(group, rule) for group in groups for rule in group["rules"] if "alert" in rule]
-    staged = stages.of_config(config, [rule["alert"] for _, rule in rules])
-    for group, rule in rules:
-        labels = {name: str(value) for name, value in (rule.get("labels") or {}).items()}
-        if labels.get("severity") == "critical":
-            name, every_s = rule["alert"], seconds(str(group.get("interval", defaults["evaluation_interval"])))
-            for_s = math.ceil(seconds(str(rule.get("for", "0s"))) / every_s) * every_s
-            ratios = tuple((seconds(window), float(limit)) for window, limit in _SHARE.findall(rule["expr"]))
-            windows = [seconds(window) for window in _WINDOW.findall(rule["expr"])]
+    alerts = [rule for rule in ruleset.read(monitoring) if rule.kind == "alert"]
+    staged = stages.of_config(config, [rule.name for rule in alerts])
+    for rule in alerts:
+        if rule.labels.get("severity") == "critical":
+            every_s = seconds(rule.interval or str(defaults["evaluation_interval"]))
+            for_s = math.ceil(rule.for_s / every_s) * every_s
+            ratios = tuple((seconds(window), float(limit)) for window, limit in _SHARE.findall(rule.expr))
+            windows = [seconds(window) for window in _WINDOW.findall(rule.expr)]
             # Where no share is read, nobody knows how much of the window it takes.
             filled_s = 0.0 if ratios else max(windows, default=0.0)
             fixed_s = scrape_s + filled_s + every_s + for_s + wait_s
-            yield _Alert(name, fixed_s, ratios, {**labels, "alertname": name}, staged[name])
+            yield _Alert(rule.name, fixed_s, ratios, {**rule.labels, "alertname": rule.name}, staged[rule.name])
 
 
 def _group_wait(route: Mapping[str, Any], inherited_s: float) -> float:

@@ -6,36 +6,22 @@ alert fires nor who is told.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import httpx
 
-from ops.release.detection import seconds
+from ops.release import ruleset
 from ops.release.findings import Finding, judged
 from ops.release.prometheus import TIMEOUT_S
+from ops.release.ruleset import Rule
 from ops.stack import loopback
 from ops.stack.errors import StackError
-from ops.stack.monitoring import load, rule_files
 
 _CHECK: Final = "Prometheus has the rules of this version"
 _MANY: Final = 6
 _NOT_FOUND: Final = 404
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule. `for_s`: how long an alert is pending, 0 for recording rules; `is_failing`: at its last evaluation."""
-
-    group: str
-    kind: str
-    name: str
-    expr: str
-    for_s: float
-    labels: Mapping[str, str]
-    is_failing: bool = False
 
 
 def check(folder: Path, url: str, advice: str) -> Finding:
@@ -49,7 +35,7 @@ def check(folder: Path, url: str, advice: str) -> Finding:
     Raises:
         StackError: the files can't be read, or Prometheus gives no answer.
     """
-    wanted = of_files(folder)
+    wanted = ruleset.read(folder)
     with loopback.client(TIMEOUT_S, base_url=url) as client:
         found = _loaded(client)
         expressions = _Expressions(client)
@@ -70,28 +56,6 @@ def check(folder: Path, url: str, advice: str) -> Finding:
     )
 
 
-def of_files(folder: Path) -> list[Rule]:
-    """Return the rules in the files that prometheus.yml names.
-
-    Raises:
-        StackError: one can't be read.
-    """
-    found = []
-    try:
-        for file in rule_files(folder):
-            groups = load(file)["groups"]
-            found += [_of_file(group["name"], rule) for group in groups for rule in group["rules"]]
-    except (KeyError, TypeError) as error:
-        raise StackError(f"The rules in {folder} can't be read: {error}", "promtool check rules") from error
-    return found
-
-
-def _of_file(group: str, rule: Mapping[str, Any]) -> Rule:
-    kind = "alert" if "alert" in rule else "record"
-    labels = {name: str(value) for name, value in (rule.get("labels") or {}).items()}
-    return Rule(group, kind, rule[kind], str(rule["expr"]), seconds(str(rule.get("for", "0s"))), labels)
-
-
 def _loaded(client: httpx.Client) -> list[Rule]:
     try:
         groups = client.get("/api/v1/rules").raise_for_status().json()["data"]["groups"]
@@ -101,9 +65,10 @@ def _loaded(client: httpx.Client) -> list[Rule]:
 
 
 def _of_answer(group: str, rule: Mapping[str, Any]) -> Rule:
-    kind = "alert" if rule["type"] == "alerting" else "record"
+    kind: Literal["alert", "record"] = "alert" if rule["type"] == "alerting" else "record"
     for_s, is_failing = float(rule.get("duration", 0)), rule.get("health") == "err"
-    return Rule(group, kind, rule["name"], rule["query"], for_s, rule.get("labels") or {}, is_failing)
+    labels = rule.get("labels") or {}
+    return Rule(group, kind, rule["name"], rule["query"], for_s, labels, is_failing=is_failing)
 
 
 def differences(wanted: Sequence[Rule], found: Iterable[Rule], differ: Callable[[str, str], bool]) -> list[str]:

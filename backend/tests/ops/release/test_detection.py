@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ops.alerting import stages
-from ops.release import detection
+from ops.release import detection, ruleset
 from ops.release.detection import Bound
 from ops.stack.errors import StackError
 from ops.stack.layout import checkout
@@ -94,7 +94,8 @@ def test_only_what_wakes_people_has_a_bound(tmp_path: Path) -> None:
     """Criticals in every file that Prometheus loads, and no other rule."""
     config = prometheus(rule_files=["/etc/prometheus/alerts.yml", "/etc/prometheus/more/*.yml"])
     (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "own.yml").write_text(yaml.safe_dump({"groups": [{"rules": [rule("Own", "up == 0")]}]}))
+    more = {"groups": [{"name": "own", "rules": [rule("Own", "up == 0")]}]}
+    (tmp_path / "more" / "own.yml").write_text(yaml.safe_dump(more))
     others = [rule("Warning", SLOW, labels={"severity": "warning"}), {"record": "a:b", "expr": "up"}]
     assert found(tmp_path, rule("Slow", SLOW), *others, config=config).keys() == {"Slow", "Own"}
 
@@ -232,14 +233,14 @@ def test_the_shipped_slow_critical_alone_is_refused(tmp_path: Path) -> None:
     ("text", "seconds"), [("0", 0), ("90s", 90), ("1m30s", 90), ("2h", 7200), ("1w", 604800), ("500ms", 0.5)]
 )
 def test_a_duration_is_read_whole(text: str, seconds: float) -> None:
-    assert detection.seconds(text) == seconds
+    assert ruleset.seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "soon", "5", "5m later", "1 m"])
 def test_what_is_no_duration_is_not_taken_for_none(text: str) -> None:
     """A wait that is read as 0 s makes a bound that does not hold."""
     with pytest.raises(StackError, match="no duration"):
-        detection.seconds(text)
+        ruleset.seconds(text)
 
 
 @pytest.mark.parametrize(
@@ -248,6 +249,7 @@ def test_what_is_no_duration_is_not_taken_for_none(text: str) -> None:
         ("prometheus.yml", "a: [\n"),
         ("prometheus.yml", "rule_files: [gone.yml]\n"),
         ("alerts.yml", "groups: [{rules: [{alert: A, labels: {severity: critical}}]}]\n"),
+        ("alerts.yml", "groups: [{name: g, rules: [{alert: A, expr: a, labels: [a]}]}]\n"),
         ("alerts.yml", "- no\n"),
         ("alerts.yml", "groups: no\n"),
         ("alertmanager.yml", "receivers: []\n"),
@@ -259,3 +261,6 @@ def test_files_that_are_not_in_order_are_told_in_words(tmp_path: Path, name: str
     (tmp_path / name).write_text(content)
     with pytest.raises(StackError):
         detection.bounds(tmp_path, tmp_path / "alertmanager.yml")
+    if name != "alertmanager.yml":
+        with pytest.raises(StackError):
+            ruleset.read(tmp_path)

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ops.release import reloading, rules
+from ops.release import reloading, rules, ruleset
 from ops.release.compose import ComposeTarget
 from ops.stack import layout, loopback
 from ops.stack.errors import StackError
@@ -161,7 +161,7 @@ def test_a_rule_that_fails_is_told(tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_read_are_said(tmp_path: Path) -> None:
     with pytest.raises(StackError, match=r"prometheus\.yml"):
-        rules.of_files(tmp_path)
+        ruleset.read(tmp_path)
 
 
 @pytest.fixture

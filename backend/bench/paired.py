@@ -22,8 +22,8 @@ from app.config import Settings
 from app.main import create_app
 from app.telemetry.log_sink import DescriptorSink
 from app.telemetry.logs import configure_logging
+from bench.bootstrap import p95_difference_bound, quantile
 from bench.http import SCOPE
-from ops.release.statistics import p95_difference_bound, quantile
 from tests.services import create_database, postgres_server, redis_server
 from tests.system import migrate
 

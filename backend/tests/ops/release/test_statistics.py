@@ -1,7 +1,6 @@
 """The verdict on a release: against published figures, at its edges, and over releases whose truth is known."""
 
 import math
-import random
 from dataclasses import replace
 
 import pytest
@@ -14,7 +13,6 @@ from ops.release.statistics import (
     Verdict,
     judge,
     newcombe_wilson,
-    p95_difference_bound,
     paired_interval,
     requests_needed,
     wilson,
@@ -258,22 +256,3 @@ def test_two_requests_an_hour_prove_nothing(difference):
 
 def test_half_a_day_proves_nothing():
     assert verdicts(replace(SCENARIOS["steady"], hours=12), 0.0, 20)[Verdict.INSUFFICIENT] == 1
-
-
-def test_the_bound_of_the_overhead_covers_the_true_one():
-    """Pairs that share what slows both: the bound lies above the true difference nearly always, and not far above."""
-    randomness = random.Random(7)
-    bounds = []
-    for number in range(40):
-        off = [1 + randomness.expovariate(4) for _ in range(400)]
-        on = [each + 0.1 + randomness.uniform(-0.02, 0.02) for each in off]
-        bounds.append(p95_difference_bound(on, off, resamples=150, seed=number))
-    assert sum(bound >= 0.1 for bound in bounds) >= 34
-    assert max(bounds) < 0.25
-
-
-def test_the_bound_of_no_overhead_is_next_to_none():
-    same = [random.Random(1).random() for _ in range(300)]
-    assert p95_difference_bound(same, same, resamples=100, seed=1) == 0
-    with pytest.raises(ValueError, match="zip"):
-        p95_difference_bound(same, same[1:])

@@ -9,7 +9,8 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-EXPORTER: Final = "exporter_user"
+from ops.stack import exporter
+
 # The exporter scrapes by one connection, two while it starts anew.
 _EXPORTER_CONNECTIONS: Final = 5
 # By these anybody who may log in could fill the disk with large objects.
@@ -81,11 +82,11 @@ def let_exporter_in(connection: Connection, password: str) -> None:
     Raises:
         NoExporterError: there is no such role.
     """
-    if not _is_there(connection, "SELECT 1 FROM pg_roles WHERE rolname = %s", EXPORTER):
-        raise NoExporterError(f"The migrations left no role {EXPORTER}.")
-    give_password(connection, EXPORTER, password)
+    if not _is_there(connection, "SELECT 1 FROM pg_roles WHERE rolname = %s", exporter.ROLE):
+        raise NoExporterError(f"The migrations left no role {exporter.ROLE}.")
+    give_password(connection, exporter.ROLE, password)
     limit = sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}")
-    connection.execute(limit.format(sql.Identifier(EXPORTER), sql.Literal(_EXPORTER_CONNECTIONS)))
+    connection.execute(limit.format(sql.Identifier(exporter.ROLE), sql.Literal(_EXPORTER_CONNECTIONS)))
 
 
 def give_password(connection: Connection, role: str, password: str) -> None:

@@ -19,17 +19,14 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from ops import roles
+from ops import lock_timeout, roles
+from ops.stack import exporter
 from ops.stack.errors import StackError
 
 _SUPERUSER: Final = "postgres"
 _DEADLINE_S: Final = 120.0
 _PAUSE_S: Final = 1.0
 _CONNECT_TIMEOUT_S: Final = 5
-# While a migration waits for a lock, everybody who comes after it waits behind it.
-_LOCK_TIMEOUT: Final = "-c lock_timeout=1s"
-# What PostgreSQL says when that has passed (SQLSTATE 55P03).
-_LOCKED_OUT: Final = "canceling statement due to lock timeout"
 T = TypeVar("T")
 
 
@@ -101,7 +98,7 @@ def _let_exporter_in(owner: dict[str, Any], superuser: str, password: str) -> No
     # Without the superuser the server may log the verifier: only he can keep statements out of the log.
     with _as_superuser(owner, superuser, owner["dbname"]) if superuser else _connect(owner) as connection:
         roles.let_exporter_in(connection, password)
-    _say(f"{roles.EXPORTER} has its password")
+    _say(f"{exporter.ROLE} has its password")
 
 
 class _NotYetError(Exception):
@@ -111,15 +108,15 @@ class _NotYetError(Exception):
 def _upgrade() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "alembic", "upgrade", "head"],
-        env={**os.environ, "PGOPTIONS": _LOCK_TIMEOUT},
+        env={**os.environ, "PGOPTIONS": lock_timeout.OPTION},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
     said = (done.stdout + done.stderr).strip()
-    if done.returncode and _LOCKED_OUT in said:
-        raise _NotYetError("another session holds a lock that the migration needs")
+    if done.returncode and lock_timeout.has_passed(said):
+        raise _NotYetError(lock_timeout.IN_VAIN)
     if done.returncode:
         raise StackError(f"alembic upgrade head said:\n{said[-3000:]}")
     _say("the schema is up to date")

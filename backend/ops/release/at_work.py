@@ -11,12 +11,11 @@ from typing import Final
 from rich.console import Console
 
 from ops.release import lock
-from ops.release.apply import PREPARE
 from ops.release.compose import ComposeTarget
 from ops.release.journal import Journal
 from ops.release.native import NativeTarget
 from ops.release.place import new_id
-from ops.release.state import digest
+from ops.release.state import PREPARE, digest
 from ops.release.steps import Runner
 from ops.release.target import Target
 from ops.stack.errors import StackError
@@ -85,7 +84,7 @@ def at_work(
                 f"Release {release} brings another version than {commit}.", "Leave --release away: a new one is made."
             )
         held.tell(journal)
-        yield Work(target, journal, Runner(journal, console, secrets), places.of(journal.release))
+        yield Work(target, journal, Runner(journal, console), places.of(journal.release))
 
 
 def _brings(journal: Journal, commit: str | None) -> bool:

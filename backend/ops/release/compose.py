@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 import psycopg
 from rich.console import Console
 
-from ops import roles
+from ops import lock_timeout, roles
 from ops.demo.api import Api
 from ops.release import compose_parts, containers, deployed_file, reloading, version
 from ops.release.backup import LockedOutError
@@ -33,8 +33,6 @@ from ops.stack.layout import checkout
 from ops.stack.secret_store import write_private
 from ops.stack.wait import until_content
 
-_LOCK_TIMEOUT: Final = "-c lock_timeout=1s"
-_LOCKED_OUT: Final = "canceling statement due to lock timeout"
 _HEALTHY_WITHIN_S: Final = 120.0
 # What `verify` looks for was done minutes ago; a busy PostgreSQL writes a gigabyte in some hours.
 _LOGS_SINCE: Final = "10m"
@@ -126,7 +124,7 @@ class ComposeTarget:
         """Return a client of the REST API."""
         return Api(f"http://127.0.0.1:{self._settings['API_PORT']}", self._secrets.text("api_token"))
 
-    def exclusive(self) -> AbstractContextManager[None]:
+    def _exclusive(self) -> AbstractContextManager[None]:
         """Keep another one that restarts parts away."""
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         return lock.held(self._data / ".lock")
@@ -212,7 +210,7 @@ class ComposeTarget:
 
         These come last: a mistake in them must keep nobody from a version that runs.
         """
-        with self.exclusive():
+        with self._exclusive():
             deployed_file.write(self._root / ".env", self._deployed(wanted))
             write_private(self._note, json.dumps(dict(wanted), indent=2) + "\n")
             services = [name for name in (*OWN, EXPORTER) if name not in wanted["stopped"]]
@@ -267,19 +265,18 @@ class ComposeTarget:
         command = ("run", "--rm", "--network=none", f"{IMAGE}:{commit}", "python", "-m", "alembic")
         return self._engine.run(*command, *arguments).stdout.decode()
 
-    def migrate(self, commit: str, command: str, revision: str) -> str:
+    def migrate(self, commit: str, command: str, revision: str) -> None:
         """Run `alembic upgrade` or `downgrade` in a container of a version; locks are waited for a second."""
         version_ = {"commit": commit, "switches": {}, "stopped": []}
         done = self._on(
-            version_, "run", "--rm", "--no-deps", "-T", "-e", f"PGOPTIONS={_LOCK_TIMEOUT}", "migrate",
+            version_, "run", "--rm", "--no-deps", "-T", "-e", f"PGOPTIONS={lock_timeout.OPTION}", "migrate",
             "python", "-m", "alembic", command, revision, may_fail=True,
         )  # fmt: skip
         said = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
-        if done.returncode and _LOCKED_OUT in said:
-            raise LockedOutError("Another session holds a lock that the migration needs.")
+        if done.returncode and lock_timeout.has_passed(said):
+            raise LockedOutError(lock_timeout.IN_VAIN)
         if done.returncode:
             raise StackError(f"alembic {command} failed:\n{said[-3000:]}", "Nothing was changed by it.")
-        return said
 
     def connect(self, database: str = "commandcenter") -> psycopg.Connection[tuple[Any, ...]]:
         """Connect as the superuser."""

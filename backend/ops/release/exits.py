@@ -2,11 +2,12 @@
 
 from typing import Final
 
+from ops.stack.errors import FAILED, LOCKED
+
+__all__ = ["FAILED", "INCONCLUSIVE", "LOCKED", "OK", "ROLLBACK_FAILED", "ROLLED_BACK", "WAITING"]
+
 OK: Final = 0
-FAILED: Final = 1
-USAGE: Final = 2
 WAITING: Final = 3
 INCONCLUSIVE: Final = 4
 ROLLED_BACK: Final = 5
 ROLLBACK_FAILED: Final = 6
-LOCKED: Final = 7

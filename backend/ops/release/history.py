@@ -24,9 +24,9 @@ HOUR_S: Final = 3600
 MIN_UP: Final = 0.9
 _DOWN: Final = f"up under {MIN_UP:.0%} of the time"
 _DAY_S: Final = 24 * HOUR_S
-# Steps in a journal that leave the service alone; all others belong to a deployment.
 _GIVEN_UP_AFTER: Final = timedelta(hours=1)
-_HARMLESS: Final = ("baseline", "verify", "watch", "signoff", "alerts")
+# Steps in a journal that leave the service alone; all others belong to a deployment.
+_HARMLESS: Final = ("baseline", "verify", "watch", "signoff")
 
 
 @dataclass(frozen=True, slots=True)

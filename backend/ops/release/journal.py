@@ -24,7 +24,6 @@ from ops.stack.errors import StackError
 
 FILE: Final = "journal.jsonl"
 _HASH_MARK: Final = b',"hash":"'
-_HASH_CHARS: Final = 64
 _RELEASE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 

@@ -25,8 +25,9 @@ from ops.release.gates import GATES, Ground, Result, evaluate
 from ops.release.loading import Loads, load
 from ops.release.place import new_id
 from ops.release.prometheus import Failed, Prometheus
+from ops.release.state import START
 from ops.release.target import Target
-from ops.release.watch import STARTED, Look, Watch, failing_health, released_at
+from ops.release.watch import Look, Watch, failing_health, released_at
 from ops.stack.errors import LOCKED, StackError
 from ops.stack.plainly import plainly
 
@@ -55,7 +56,7 @@ def baseline(
         at_work(console, "baseline", release or _not_yet_released(target), begin=True) as work,
         Prometheus(target.prometheus_url) as prometheus,
     ):
-        if work.journal.state().is_done(STARTED):
+        if work.journal.state().is_done(START):
             raise StackError(
                 f"Release {work.journal.release} is in service: it can't be its own baseline.",
                 "Leave --release away: a new one is made.",
@@ -75,7 +76,7 @@ def _not_yet_released(target: Target) -> str:
     """Return the release that was begun last, unless it is in service already; else a new one's ID."""
     places = target.releases
     ids = places.ids()
-    if ids and not places.journal().state().is_done(STARTED):
+    if ids and not places.journal().state().is_done(START):
         return ids[-1]
     return new_id(target.resolve("HEAD"))
 

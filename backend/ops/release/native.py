@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import psutil
 import psycopg
 from rich.console import Console
 
-from ops import roles
+from ops import lock_timeout, roles
 from ops.demo.api import Api
 from ops.release import version
 from ops.release.backup import LockedOutError
@@ -31,10 +30,7 @@ from ops.stack.supervisor import Supervisor
 
 _EXPORTER: Final = "postgres-exporter"
 _LAYER: Final = "CORRELATION_ENABLED"
-_LOCK_TIMEOUT: Final = "1s"
 _MIGRATION_TIMEOUT_S: Final = 600
-# What PostgreSQL says when lock_timeout has passed (SQLSTATE 55P03).
-_LOCKED_OUT: Final = "canceling statement due to lock timeout"
 
 
 class NativeTarget:
@@ -95,15 +91,7 @@ class NativeTarget:
     def answers(self) -> dict[str, str]:
         """Ask each part how it is."""
         stack = parts.plan(self._settings)
-        checks = health.checks(stack, targets=False)
-        found = {}
-        with ThreadPoolExecutor(max_workers=len(checks)) as pool:
-            for name, asked in [(name, pool.submit(check)) for name, check in checks.items()]:
-                try:
-                    found[name] = asked.result()
-                except StackError as error:
-                    found[name] = error.problem
-        return found
+        return health.ask(health.checks(stack, targets=False))
 
     def data_free_bytes(self) -> int:
         """Return the room where PostgreSQL's data lies."""
@@ -129,7 +117,7 @@ class NativeTarget:
         """Return a client of the REST API."""
         return Api()
 
-    def exclusive(self) -> AbstractContextManager[None]:
+    def _exclusive(self) -> AbstractContextManager[None]:
         """Keep `up` and `down` away."""
         return lock.held(self._layout.lock)
 
@@ -141,7 +129,7 @@ class NativeTarget:
 
     def running(self) -> dict[str, Any]:
         """Return what is deployed now."""
-        return _as_json(self._settings.deployment)
+        return self._settings.deployment.as_json()
 
     def kept(self) -> dict[str, Any]:
         """Return what runs now, laid ready.
@@ -152,7 +140,7 @@ class NativeTarget:
         deployed = self._settings.deployment
         commit = self._started_commit()
         if deployed.is_release or not commit:
-            return _as_json(deployed)
+            return deployed.as_json()
         return self.prepare(commit)
 
     def _started_commit(self) -> str:
@@ -171,12 +159,12 @@ class NativeTarget:
     def prepare(self, commit: str) -> dict[str, Any]:
         """Lay a version's code and dependencies ready."""
         made = version.prepare(self._layout, commit, self._versions)
-        return _as_json(Deployment(made.commit, made.backend, made.python))
+        return Deployment(made.commit, made.backend, made.python).as_json()
 
     def deploy(self, wanted: Mapping[str, Any]) -> None:
         """Run this from now on, and wait until all is healthy."""
-        found = _from_json(wanted)
-        with self.exclusive():
+        found = Deployment.of(wanted)
+        with self._exclusive():
             if found.is_release:
                 deployment.save(self._layout, found)
             else:
@@ -184,20 +172,20 @@ class NativeTarget:
             bring_up(parts.plan(self._settings), self._console, for_release=True)
 
     def halt(self) -> None:
-        """Stop API, worker and beat."""
-        with self.exclusive():
+        """Stop API, worker, beat and the exporter."""
+        with self._exclusive():
             Supervisor(self._layout).stop((*reversed(parts.OWN), _EXPORTER))
 
     def without_layer(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Return the same with the layer off and the exporter stopped."""
-        found = _from_json(self.without_exporter(wanted))
-        return _as_json(replace(found, switches={**found.switches, _LAYER: "false"}))
+        found = Deployment.of(self.without_exporter(wanted))
+        return replace(found, switches={**found.switches, _LAYER: "false"}).as_json()
 
     def without_exporter(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Return the same without the exporter."""
-        found = _from_json(wanted)
+        found = Deployment.of(wanted)
         stopped = found.stopped if _EXPORTER in found.stopped else (*found.stopped, _EXPORTER)
-        return _as_json(replace(found, stopped=stopped, is_release=True))
+        return replace(found, stopped=stopped, is_release=True).as_json()
 
     # --- schema and data
 
@@ -209,15 +197,14 @@ class NativeTarget:
         """Return the SQL that leads from one revision to another."""
         return self._alembic(commit, "upgrade", f"{start}:{end}", "--sql").stdout
 
-    def migrate(self, commit: str, command: str, revision: str) -> str:
+    def migrate(self, commit: str, command: str, revision: str) -> None:
         """Run `alembic upgrade` or `downgrade` with the code of a version; locks are waited for a second."""
-        done = self._alembic(commit, command, revision)
-        return (done.stdout + done.stderr).strip()
+        self._alembic(commit, command, revision)
 
     def _alembic(self, commit: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         made, settings = version.prepare(self._layout, commit, self._versions), self._settings
         environment = from_shell() | settings.for_app()
-        environment |= {"PYTHONPATH": str(made.backend), "PGOPTIONS": f"-c lock_timeout={_LOCK_TIMEOUT}"}
+        environment |= {"PYTHONPATH": str(made.backend), "PGOPTIONS": lock_timeout.OPTION}
         try:
             done = subprocess.run(
                 [str(made.python), "-m", "alembic", *arguments],
@@ -233,8 +220,8 @@ class NativeTarget:
             raise StackError(f"alembic did not end within {_MIGRATION_TIMEOUT_S} s.", "See postgres.log.") from error
         if done.returncode:
             said = (done.stdout + done.stderr).strip()
-            if _LOCKED_OUT in said:
-                raise LockedOutError("Another session holds a lock that the migration needs.")
+            if lock_timeout.has_passed(said):
+                raise LockedOutError(lock_timeout.IN_VAIN)
             raise StackError(f"alembic {arguments[0]} failed:\n{said[-3000:]}", "Nothing was changed by it.")
         return done
 
@@ -272,25 +259,3 @@ class NativeTarget:
     def set_exporter_password(self) -> None:
         """Give the exporter's role its password."""
         database.let_exporter_in(self._settings)
-
-
-def _as_json(found: Deployment) -> dict[str, Any]:
-    return {
-        "commit": found.commit,
-        "backend": str(found.backend),
-        "python": str(found.python),
-        "switches": dict(found.switches),
-        "stopped": list(found.stopped),
-        "is_release": found.is_release,
-    }
-
-
-def _from_json(held: Mapping[str, Any]) -> Deployment:
-    return Deployment(
-        commit=held["commit"],
-        backend=Path(held["backend"]),
-        python=Path(held["python"]),
-        switches=held["switches"],
-        stopped=tuple(held["stopped"]),
-        is_release=held["is_release"],
-    )

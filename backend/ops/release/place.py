@@ -12,13 +12,14 @@ from typing import Final
 import orjson
 
 from ops.release.journal import FILE, Journal
+from ops.release.state import MIGRATE, START
 from ops.stack.errors import StackError
 
 _RESERVE: Final = "reserve"
 # A journal, a lock, a deployment's notes, and the lines that services write when they start.
 RESERVE_BYTES: Final = 8 * 1024**2
 # The steps of `apply` by which what runs becomes another. Their `undo` counts too: a way back is gone once.
-CHANGING: Final = frozenset({"migrate", "start"})
+CHANGING: Final = frozenset({MIGRATE, START})
 
 
 @dataclass(frozen=True, slots=True)

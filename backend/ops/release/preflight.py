@@ -17,6 +17,7 @@ from ops.release.prometheus import Answer, Prometheus, Value, said
 from ops.release.target import Target
 from ops.release.weakness import SHORTEST, SHORTEST_KEY, weakness
 from ops.stack.errors import StackError, in_plain_words
+from ops.stack.layout import first_existing
 from ops.stack.programs import find, python
 
 _TOOLS: Final = ("git", "promtool", "amtool")
@@ -106,9 +107,7 @@ def _disk(target: Target) -> Iterator[Finding]:
             [[size]] = connection.execute("SELECT pg_database_size('commandcenter')").fetchall()
     except psycopg.Error as error:
         raise StackError(f"The database's size can't be asked: {error}", "commandcenter status") from error
-    folder = target.releases.folder
-    while not folder.exists():
-        folder = folder.parent
+    folder = first_existing(target.releases.folder)
     wanted = max(_DISK_FACTOR * int(size), _DISK_LEAST_BYTES)
     free = shutil.disk_usage(folder).free
     yield judged(

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from ops.release import backup, schema
-from ops.release.apply import PREPARE, remembered
+from ops.release.apply import is_running, remembered
 from ops.release.journal import Journal
+from ops.release.state import BACKUP, MIGRATE, PREPARE, RESTORE_TEST, START
 from ops.release.steps import Runner, Step, silently
 from ops.release.target import Target
 from ops.stack.errors import StackError
@@ -21,7 +22,7 @@ FULL: Final = "rollback-full"
 COUNT: Final = "rollback-count"
 _SCHEMA: Final = "rollback-schema"
 # What `full` undoes of `apply`. The backup too: it holds what was there before, and not what has come since.
-TAKEN_BACK: Final = ("start", "migrate", "restore-test", "backup")
+TAKEN_BACK: Final = (START, MIGRATE, RESTORE_TEST, BACKUP)
 # Alembic's own, and no data.
 _UNCOUNTED: Final = "alembic_version"
 
@@ -40,7 +41,7 @@ def quick(target: Target, journal: Journal, runner: Runner) -> float:
             "the layer off, the exporter stopped, our services started again",
             do=silently(lambda: target.deploy(wanted)),
             verify=lambda: _runs(target, wanted),
-            is_done=lambda: _is_running(target, wanted),
+            is_done=lambda: is_running(target, wanted),
             inputs=wanted,
         )
     )
@@ -144,7 +145,7 @@ def _downgrading(target: Target, journal: Journal, goal: str) -> Step:
         _SCHEMA,
         f"take the schema back to {goal}",
         do=lambda: schema.migrate(target, newer, "downgrade", goal),
-        verify=lambda: _is_at(target, goal),
+        verify=lambda: schema.at(target, goal),
         is_done=lambda: schema.revision(target) == goal,
         inputs=goal,
     )
@@ -174,7 +175,7 @@ def _starting(target: Target, older: Mapping[str, Any]) -> Step:
         f"start {older['commit']} again",
         do=silently(lambda: target.deploy(wanted)),
         verify=lambda: _runs(target, wanted),
-        is_done=lambda: _is_running(target, wanted),
+        is_done=lambda: is_running(target, wanted),
         inputs=wanted,
     )
 
@@ -182,17 +183,6 @@ def _starting(target: Target, older: Mapping[str, Any]) -> Step:
 def _rows(target: Target) -> dict[str, int]:
     with target.connect() as connection:
         return {table: rows for table, rows in backup.row_counts(connection).items() if table != _UNCOUNTED}
-
-
-def _is_at(target: Target, wanted: str) -> dict[str, Any]:
-    found = schema.revision(target)
-    if found != wanted:
-        raise StackError(f"The schema is at {found} instead of {wanted}.", "See postgres.log.")
-    return {"revision": found}
-
-
-def _is_running(target: Target, wanted: Mapping[str, Any]) -> bool:
-    return target.running() == wanted and not any(target.answers().values())
 
 
 def _runs(target: Target, wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def differences(wanted: Sequence[Rule], found: Iterable[Rule], differ: Callable[
 
 
 def _by_name(rules: Iterable[Rule]) -> dict[tuple[str, str, str], list[Rule]]:
-    found = defaultdict(list)
+    found: dict[tuple[str, str, str], list[Rule]] = defaultdict(list)
     for rule in rules:
         found[rule.group, rule.kind, rule.name].append(rule)
     return found

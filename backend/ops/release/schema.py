@@ -8,11 +8,11 @@ import psycopg
 
 from ops.release.backup import LockedOutError
 from ops.release.target import Target
+from ops.stack import exporter
 from ops.stack.errors import StackError
 
 _TRIES: Final = 10
 _PAUSE_S: Final = 3.0
-_EXPORTER_ROLE: Final = "exporter_user"
 
 
 def revision(target: Target) -> str | None:
@@ -29,6 +29,18 @@ def revision(target: Target) -> str | None:
     if len(rows) > 1:
         raise StackError("The database is at several revisions at once.", "Look at the table alembic_version.")
     return str(rows[0][0]) if rows else None
+
+
+def at(target: Target, wanted: str) -> dict[str, str]:
+    """Return the revision the database is at, as evidence.
+
+    Raises:
+        StackError: it is not the one that is wanted.
+    """
+    found = revision(target)
+    if found != wanted:
+        raise StackError(f"The schema is at {found} instead of {wanted}.", "See postgres.log.")
+    return {"revision": wanted}
 
 
 def migrate(
@@ -77,7 +89,7 @@ def has_exporter_role(target: Target) -> bool:
     """Whether the exporter's role is there and may log in."""
     with target.connect() as connection:
         query = "SELECT 1 FROM pg_roles WHERE rolname = %s AND rolcanlogin"
-        return connection.execute(query, [_EXPORTER_ROLE]).fetchone() is not None
+        return connection.execute(query, [exporter.ROLE]).fetchone() is not None
 
 
 def _holders(target: Target) -> list[str]:

@@ -13,7 +13,7 @@ from ops.release.baseline import Baseline
 from ops.release.gates import Result, Status
 from ops.release.journal import Journal, operator
 from ops.release.report import Report, Waiver
-from ops.release.watch import CHECKPOINTS, is_of_this_service, named, released_at, taken_back
+from ops.release.watch import CHECKPOINTS, is_of_this_service, missing, named, released_at, taken_back
 from ops.stack.errors import StackError
 
 STEP: Final = "signoff"
@@ -27,25 +27,20 @@ def gate_step(gate: str) -> str:
 
 def watched(journal: Journal) -> Result:
     """Say as a gate whether the watch has come to its end: a release signed off on its first day was not watched."""
-    missing = _missing(journal)
+    unwritten = _missing(journal)
     last = named(CHECKPOINTS[-1])
     return Result(
         WATCHED,
         "checkpoints of the watch",
-        Status.INSUFFICIENT if last in missing else Status.PASS,
-        f"not written: {', '.join(missing)}" if missing else "all are written",
+        Status.INSUFFICIENT if last in unwritten else Status.PASS,
+        f"not written: {', '.join(unwritten)}" if unwritten else "all are written",
         f"{last} is written",
         "Wait, and look: commandcenter release watch --once",
     )
 
 
 def _missing(journal: Journal) -> list[str]:
-    verdicts = journal.state().verdicts
-    return [
-        named(after)
-        for after in CHECKPOINTS
-        if not any(is_of_this_service(journal, entry) for entry in verdicts.get(named(after), ()))
-    ]
+    return [named(after) for after in missing(journal)]
 
 
 def _verified(journal: Journal) -> dict[str, Any] | None:

@@ -4,12 +4,19 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import orjson
 
 Kind = Literal["intent", "done", "failed", "undo", "verdict", "approval"]
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+# The steps of `apply`, as journals name them.
+REMEMBER: Final = "remember"
+PREPARE: Final = "prepare"
+BACKUP: Final = "backup"
+RESTORE_TEST: Final = "restore-test"
+MIGRATE: Final = "migrate"
+PASSWORD: Final = "password"  # noqa: S105 - no password.
+START: Final = "start"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from ops.release.journal import Journal
-from ops.release.scrubbing import scrubbed
 from ops.stack.errors import StackError, in_plain_words
 
 Evidence = Mapping[str, Any]
@@ -58,13 +57,11 @@ class Runner:
     Args:
         journal: the release's.
         console: where it is shown.
-        secrets: what must not be quoted from an error.
     """
 
-    def __init__(self, journal: Journal, console: Console, secrets: tuple[str, ...] = ()) -> None:
+    def __init__(self, journal: Journal, console: Console) -> None:
         self._journal = journal
         self._console = console
-        self._secrets = secrets
 
     def run(self, step: Step) -> Evidence:
         """Do a step unless it is done; return what the journal says of it.
@@ -91,7 +88,7 @@ class Runner:
                 evidence |= step.verify()
         except StackError as error:
             self._journal.append(
-                "failed", step.name, inputs=step.inputs, evidence={"problem": scrubbed(error.problem, self._secrets)}
+                "failed", step.name, inputs=step.inputs, evidence={"problem": self._journal.masked(error.problem)}
             )
             self._console.print(f"  [red]✗[/] {step.about}", highlight=False)
             raise

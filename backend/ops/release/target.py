@@ -1,7 +1,6 @@
 """What a release is made on: the one interface its steps know, be the system processes or containers."""
 
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -65,9 +64,6 @@ class Target(Protocol):
     def api(self) -> Api:
         """Return a client of the REST API."""
 
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Keep `up` and `down` away while parts are restarted."""
-
     # --- versions
 
     def resolve(self, ref: str) -> str:
@@ -89,7 +85,7 @@ class Target(Protocol):
         """Run this from now on: restart what changed and return when all is healthy."""
 
     def halt(self) -> None:
-        """Stop our own services, and only them."""
+        """Stop our own services and the exporter, whose role a migration may take away; nothing else."""
 
     def without_layer(self, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the same with the layer switched off and the exporter stopped."""
@@ -105,8 +101,8 @@ class Target(Protocol):
     def schema_sql(self, commit: str, start: str, end: str) -> str:
         """Return the SQL that leads from one revision up to another."""
 
-    def migrate(self, commit: str, command: str, revision: str) -> str:
-        """Run `alembic upgrade|downgrade` with the code of a version, lock_timeout 1 s; return what it said.
+    def migrate(self, commit: str, command: str, revision: str) -> None:
+        """Run `alembic upgrade|downgrade` with the code of a version, lock_timeout 1 s.
 
         Raises:
             LockedOutError: another session holds a lock that the migration needs.

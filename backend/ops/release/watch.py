@@ -17,11 +17,10 @@ from ops.release.journal import Journal
 from ops.release.judging import Judged, in_words, judgement
 from ops.release.prometheus import Failed, Prometheus, said
 from ops.release.rollback import FULL, QUICK
-from ops.release.state import Entry
+from ops.release.state import START, Entry
 from ops.release.statistics import Verdict
 from ops.stack.errors import StackError, in_plain_words
 
-STARTED: Final = "start"
 ROLLBACK_STEP: Final = "watch rollback"
 CHECKPOINTS: Final = (timedelta(hours=1), timedelta(hours=24), timedelta(hours=48))
 PROBES: Final = 5
@@ -103,8 +102,8 @@ def is_of_this_service(journal: Journal, entry: Entry) -> bool:
 
 def _started(journal: Journal) -> Entry:
     """Return the line by which the version came into service; it may have been taken back since."""
-    state = journal.state().steps.get(STARTED)
-    started = [entry for entry in journal.entries if (entry.kind, entry.step) == ("done", STARTED)]
+    state = journal.state().steps.get(START)
+    started = [entry for entry in journal.entries if (entry.kind, entry.step) == ("done", START)]
     if state is None or state.status not in {"done", "undone"} or not started:
         raise StackError(f"Release {journal.release} is not in service.", "commandcenter release apply --yes")
     return started[-1]
@@ -126,7 +125,7 @@ def taken_back(journal: Journal) -> str:
     last = max(steps, key=lambda each: each.entry.number)
     if last.step == QUICK:
         return f"{QUICK}: {last.status}"
-    if state.steps[STARTED].status == "undone":
+    if state.steps[START].status == "undone":
         return f"{FULL}: done"
     # All its steps may be done, and its end not be written yet.
     return f"{last.step}: {'unknown' if last.is_done else last.status}"
@@ -135,6 +134,16 @@ def taken_back(journal: Journal) -> str:
 def named(after: timedelta) -> str:
     """Return a checkpoint's name."""
     return f"watch {after // _HOUR} h"
+
+
+def missing(journal: Journal) -> list[timedelta]:
+    """Return the checkpoints that nobody has written since the version is in service."""
+    written = journal.state().verdicts
+    return [
+        after
+        for after in CHECKPOINTS
+        if not any(is_of_this_service(journal, entry) for entry in written.get(named(after), ()))
+    ]
 
 
 def failing_health(health: Health, pause: Callable[[float], object] = time.sleep) -> str:
@@ -204,7 +213,7 @@ class Watch:
             why = "no baseline was kept: errors can't be judged, only its health is watched"
             return Look("inconclusive", why, next_at=ends_at if now < ends_at else None)
         made: list[Checkpoint] = []
-        for after in self._missing():
+        for after in missing(self._journal):
             if self.since + after + _SETTLE > now:
                 break
             found = self._judge(self.since + after)
@@ -229,15 +238,6 @@ class Watch:
             return Look("rollback failed", f"it was begun and did not end well ({way})")
         return Look("rolled back", f"the release was taken back ({way or 'by this watch'})") if way or is_ours else None
 
-    def _missing(self) -> list[timedelta]:
-        """Return the checkpoints that nobody has written since the version is in service."""
-        written = self._journal.state().verdicts
-        return [
-            after
-            for after in CHECKPOINTS
-            if not any(is_of_this_service(self._journal, entry) for entry in written.get(named(after), ()))
-        ]
-
     def _judge(self, until: datetime) -> Judged | Failed:
         hours = self._baseline.hours if self._baseline else ()
         return judgement(self._prometheus, hours, self.since, until, self._windows())
@@ -255,8 +255,8 @@ class Watch:
 
     def _conclude(self, now: datetime, made: Sequence[Checkpoint]) -> Look:
         """Say how it stands at the last full hour, and roll back if it was worse at the one before, too."""
-        missing = self._missing()
-        next_at = self.since + missing[0] + _SETTLE if missing else None
+        following = missing(self._journal)
+        next_at = self.since + following[0] + _SETTLE if following else None
         last = history.hour_before(now - _SETTLE)
         if last <= self.since:
             return Look("waiting", "no full hour is over yet", made, next_at)

@@ -45,7 +45,8 @@ def bring_up(stack: parts.Stack, console: Console, *, for_release: bool = False)
     supervisor.configure(programs)
     if is_up:
         supervisor.reload()
-        idle = [name for name in stack.names if not _is_running(supervisor, name)]
+        states = supervisor.states()
+        idle = [name for name in stack.names if name not in states or not states[name].pid]
         preflight.check_ports(settings, idle)
     else:
         supervisor.start()

@@ -47,8 +47,8 @@ class Cluster:
         """Return the command line that runs this cluster in the foreground."""
         return [str(self.install / "bin" / "postgres"), "-D", str(self.data)]
 
-    def initialise(self, superuser_password: str) -> bool:
-        """Make the cluster if it isn't there; return whether it was made.
+    def initialise(self, superuser_password: str) -> None:
+        """Make the cluster if it isn't there.
 
         It is made beside its place and then moved there, so one that broke off half-way is never mistaken for a whole
         one.
@@ -57,7 +57,7 @@ class Cluster:
             StackError: initdb failed; with what it said.
         """
         if (self.data / "PG_VERSION").exists():
-            return False
+            return
         accounts.give(self.home, self.account, 0o700)
         unfinished = self.home / "data.new"
         for rest in (unfinished, self.data):
@@ -71,7 +71,6 @@ class Cluster:
         with (unfinished / "postgresql.conf").open("a") as file:
             file.write("\ninclude 'commandcenter.conf'\n")
         unfinished.rename(self.data)
-        return True
 
     def _initdb(self, target: Path, password_file: Path) -> None:
         command = [str(self.install / "bin" / "initdb"), "--pgdata", str(target), "--username", SUPERUSER]
@@ -93,16 +92,15 @@ class Cluster:
             said = (made.stderr or made.stdout).strip()
             raise StackError(f"PostgreSQL could not make its data folder {self.data}:\n{said}")
 
-    def write_config(self) -> bool:
-        """Write the settings that are ours; return whether that changed anything."""
+    def write_config(self) -> None:
+        """Write the settings that are ours."""
         text = "".join("{} = '{}'\n".format(name, value.replace("'", "''")) for name, value in self.settings().items())
         path = self.data / "commandcenter.conf"
         if path.exists() and path.read_text() == text:
-            return False
+            return
         path.write_text(text)
         if self.account is not None:
             os.chown(path, self.account.uid, self.account.gid)
-        return True
 
     def settings(self) -> dict[str, str]:
         """Return PostgreSQL's settings, as text."""

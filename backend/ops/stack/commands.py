@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Final
 
 import typer
@@ -15,7 +14,7 @@ from rich.table import Table
 from ops.stack import health, lock, orphans, packages, parts, preflight
 from ops.stack.bring_up import bring_up
 from ops.stack.deployment import Deployment
-from ops.stack.errors import FAILED, StackError
+from ops.stack.errors import FAILED
 from ops.stack.layout import Layout
 from ops.stack.plainly import plainly
 from ops.stack.settings import Settings
@@ -74,11 +73,11 @@ def _greet(stack: parts.Stack, took_s: float) -> None:
     api = health.api_url(settings)
     command = ".venv/bin/commandcenter"
     _console.print(f"\n[bold green]CommandCenter is up[/] [dim]({took_s:.1f} s)[/]\n")
-    places = {"API": f"{api}/docs", "Prometheus": "PROMETHEUS_PORT", "Alertmanager": "ALERTMANAGER_PORT"}
-    for name, place in places.items():
-        if name == "API" or name.lower() in stack.names:
-            url = place if name == "API" else f"http://127.0.0.1:{settings[place]}"
-            _console.print(f"  {name:<13}{url}", highlight=False)
+    watchers = {"Prometheus": "PROMETHEUS_PORT", "Alertmanager": "ALERTMANAGER_PORT"}
+    urls = {name: f"http://127.0.0.1:{settings[port]}" for name, port in watchers.items()}
+    present = {name: url for name, url in urls.items() if name.lower() in stack.names}
+    for name, url in {"API": f"{api}/docs", **present}.items():
+        _console.print(f"  {name:<13}{url}", highlight=False)
     _console.print(f"  {'Logs':<13}{settings.layout.logs}", highlight=False, soft_wrap=True)
     _console.print("\nNext:")
     nexts = {
@@ -140,8 +139,7 @@ def _rows(layout: Layout) -> list[dict[str, Any]]:
     states = Supervisor(layout).states()
     checks = health.checks(stack, unknown_is_well=True)
     running = {name: check for name, check in checks.items() if name in states and states[name].pid}
-    with ThreadPoolExecutor(max_workers=len(stack.names)) as pool:
-        problems = dict(zip(running, pool.map(_ask, running.values()), strict=True))
+    problems = health.ask(running)
     rows = []
     for name in stack.names:
         state = states.get(name)
@@ -158,13 +156,6 @@ def _rows(layout: Layout) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _ask(check: health.Check) -> str:
-    try:
-        return check()
-    except StackError as error:
-        return error.problem
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Self
 
 from ops.stack import programs
 from ops.stack.errors import StackError
@@ -36,6 +37,23 @@ class Deployment:
     stopped: tuple[str, ...] = ()
     is_release: bool = True
 
+    @classmethod
+    def of(cls, held: Mapping[str, Any]) -> Self:
+        """Return what `as_json` gave; notes of the stack don't say that they are of a release."""
+        return cls(
+            commit=held["commit"],
+            backend=Path(held["backend"]),
+            python=Path(held["python"]),
+            switches=held["switches"],
+            stopped=tuple(held["stopped"]),
+            is_release=held.get("is_release", True),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for a file."""
+        paths = {"backend": str(self.backend), "python": str(self.python)}
+        return asdict(self) | paths | {"switches": dict(self.switches), "stopped": list(self.stopped)}
+
 
 def load(layout: Layout) -> Deployment:
     """Return what this stack is to run.
@@ -44,14 +62,7 @@ def load(layout: Layout) -> Deployment:
         StackError: the note of it can't be read, or its code is gone.
     """
     try:
-        held = json.loads(_file(layout).read_text())
-        found = Deployment(
-            commit=held["commit"],
-            backend=Path(held["backend"]),
-            python=Path(held["python"]),
-            switches=held["switches"],
-            stopped=tuple(held["stopped"]),
-        )
+        found = Deployment.of(json.loads(_file(layout).read_text()))
     except FileNotFoundError:
         return Deployment(commit_of(layout.root), layout.backend, programs.python(), is_release=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -69,7 +80,7 @@ def load(layout: Layout) -> Deployment:
 
 def save(layout: Layout, deployment: Deployment) -> None:
     """Note what this stack is to run from now on."""
-    held = asdict(deployment) | {"backend": str(deployment.backend), "python": str(deployment.python)}
+    held = deployment.as_json()
     del held["is_release"]
     write_private(_file(layout), json.dumps(held, indent=2) + "\n")
 

@@ -1,8 +1,9 @@
-"""What an answer of postgres_exporter says of the database it watches; it answers 200 where it reaches none, too."""
+"""postgres_exporter: who it is in the database, and what its answer says of that; it answers 200 in vain, too."""
 
 import re
 from typing import Final
 
+ROLE: Final = "exporter_user"
 # Old versions name the server in a label.
 _IS_UP: Final = re.compile(r"^pg_up(\{[^}]*\})? 1$", re.MULTILINE)
 

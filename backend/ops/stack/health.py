@@ -3,7 +3,8 @@
 A check returns nothing where all is well, and else what is wrong, in words. It raises what no waiting can heal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -45,6 +46,19 @@ def checks(stack: Stack, *, targets: bool = True, unknown_is_well: bool = False)
         "alertmanager": lambda: _answers(settings, "ALERTMANAGER_PORT", "/-/ready"),
     }
     return {name: available[name] for name in stack.names}
+
+
+def ask(checks: Mapping[str, Check]) -> dict[str, str]:
+    """Ask all side by side, and return what is wrong with each, or nothing."""
+    with ThreadPoolExecutor(max_workers=len(checks) or 1) as pool:
+        return dict(zip(checks, pool.map(_told, checks.values()), strict=True))
+
+
+def _told(check: Check) -> str:
+    try:
+        return check()
+    except StackError as error:
+        return error.problem
 
 
 def api_url(settings: Settings) -> str:

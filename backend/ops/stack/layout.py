@@ -77,7 +77,7 @@ class Layout:
 
     @cached_property
     def _data_is_out_of_reach(self) -> bool:
-        return self.account is not None and not accounts.can_reach(_first_existing(self.data), self.account)
+        return self.account is not None and not accounts.can_reach(first_existing(self.data), self.account)
 
     @property
     def _outside(self) -> Path:
@@ -106,11 +106,6 @@ class Layout:
             shutil.copytree(install, unfinished, symlinks=True)
             unfinished.rename(copy)
         return copy
-
-    @property
-    def uses_system_folder(self) -> bool:
-        """Whether something of this stack lies outside its data folder."""
-        return self._outside.exists()
 
     @property
     def socket(self) -> Path:
@@ -184,7 +179,8 @@ class Layout:
         return deleted
 
 
-def _first_existing(path: Path) -> Path:
+def first_existing(path: Path) -> Path:
+    """Return a path, or what is there of those above it."""
     while not path.exists():
         path = path.parent
     return path

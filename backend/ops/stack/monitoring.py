@@ -20,7 +20,6 @@ from ops.stack.settings import Settings
 # Where Prometheus's container has the checkout's folder `monitoring`.
 _MOUNTED: Final = "/etc/prometheus"
 _WAY_OUT: Final = "Put it right; git knows its last good form."
-ALERTMANAGER: Final = ("prometheus-alertmanager", "alertmanager")
 # Scrape job: the part it asks, and the variable of that part's port.
 _JOBS: Final = {
     "backend": ("api", "API_PORT"),
@@ -133,7 +132,7 @@ def prometheus_config(
 def alertmanager_config(settings: Settings) -> str:
     """Return Alertmanager's configuration for this machine, with those receivers that have their files."""
     config = load(settings.layout.root / "monitoring" / "alertmanager.yml")
-    program = programs.find(*ALERTMANAGER)
+    program = programs.find(*programs.ALERTMANAGER)
     folder = receivers_folder(settings)
     url_files = program is None or receivers.knows_url_files(program)
     config = receivers.fill_in(config, folder, seen_as=str(folder), url_files=url_files)

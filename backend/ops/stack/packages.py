@@ -23,10 +23,10 @@ from ops.stack import accounts, programs
 PACKAGES: Final = {
     "redis-server": ("redis-server",),
     "git": ("git",),
-    "prometheus": ("prometheus",),
-    "prometheus-alertmanager": ("prometheus-alertmanager", "alertmanager"),
-    "prometheus-postgres-exporter": ("prometheus-postgres-exporter", "postgres_exporter"),
-    "prometheus-node-exporter": ("prometheus-node-exporter", "node_exporter"),
+    "prometheus": programs.PROMETHEUS,
+    "prometheus-alertmanager": programs.ALERTMANAGER,
+    "prometheus-postgres-exporter": programs.POSTGRES_EXPORTER,
+    "prometheus-node-exporter": programs.NODE_EXPORTER,
 }
 # What only tests and benches run.
 FOR_TESTS: Final = {
@@ -73,7 +73,7 @@ def _is_debian_like() -> bool:
         text = Path("/etc/os-release").read_text()
     except OSError:
         return False
-    return bool(shutil.which("apt-get")) and ("ID=debian" in text or "ID=ubuntu" in text or "debian" in text)
+    return bool(shutil.which("apt-get")) and "debian" in text
 
 
 def _root_prefix() -> list[str] | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ops.stack import monitoring, programs
+from ops.stack import exporter, monitoring, programs
 from ops.stack.cluster import Cluster
 from ops.stack.errors import StackError
 from ops.stack.secret_store import write_private
@@ -18,10 +18,10 @@ STORES: Final = ("postgres", "redis")
 OWN: Final = ("api", "worker", "beat")
 # Part: the names its program has among distributions.
 WATCHERS: Final = {
-    "postgres-exporter": ("prometheus-postgres-exporter", "postgres_exporter"),
-    "node-exporter": ("prometheus-node-exporter", "node_exporter"),
-    "prometheus": ("prometheus",),
-    "alertmanager": monitoring.ALERTMANAGER,
+    "postgres-exporter": programs.POSTGRES_EXPORTER,
+    "node-exporter": programs.NODE_EXPORTER,
+    "prometheus": programs.PROMETHEUS,
+    "alertmanager": programs.ALERTMANAGER,
 }
 PORTS: Final = {
     "postgres": "POSTGRES_PORT",
@@ -169,7 +169,7 @@ def _postgres_exporter(stack: Stack) -> Program:
     command += [f"--no-collector.{name}" for name in ("bgwriter", "stat_bgwriter") if f"--collector.{name}" in flags]
     environment = {
         "DATA_SOURCE_URI": f"127.0.0.1:{settings.port('POSTGRES_PORT')}/commandcenter?sslmode=disable",
-        "DATA_SOURCE_USER": "exporter_user",
+        "DATA_SOURCE_USER": exporter.ROLE,
         "DATA_SOURCE_PASS_FILE": str(secret),
     }
     digest = fingerprint(settings["EXPORTER_PASSWORD"], queries.read_text())

@@ -9,6 +9,7 @@ import psutil
 
 from ops.stack import ports
 from ops.stack.errors import StackError
+from ops.stack.layout import first_existing
 from ops.stack.parts import PORTS
 from ops.stack.settings import Settings
 
@@ -21,10 +22,7 @@ def check_disk(folder: Path, free_bytes: int | None = None) -> None:
     Raises:
         StackError: fewer than 500 MB are free.
     """
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    free = psutil.disk_usage(str(existing)).free if free_bytes is None else free_bytes
+    free = psutil.disk_usage(str(first_existing(folder))).free if free_bytes is None else free_bytes
     if free < _LEAST_FREE_BYTES:
         raise StackError(
             f"Only {free // 1024**2} MB are free on the disk of {folder}; the stack wants 500.",

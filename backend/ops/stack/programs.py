@@ -7,6 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+# The names that the watchers have among distributions.
+PROMETHEUS: Final = ("prometheus",)
+ALERTMANAGER: Final = ("prometheus-alertmanager", "alertmanager")
+POSTGRES_EXPORTER: Final = ("prometheus-postgres-exporter", "postgres_exporter")
+NODE_EXPORTER: Final = ("prometheus-node-exporter", "node_exporter")
 # A user's PATH often lacks the folders in which distributions put servers.
 _FURTHER_FOLDERS: Final = ("/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin")
 

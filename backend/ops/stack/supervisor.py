@@ -174,9 +174,9 @@ class Supervisor:
             return None
         return pid if str(self._config) in command else None
 
-    def configure(self, programs: Iterable[Program]) -> bool:
-        """Write the configuration; return whether it changed."""
-        return write_private(self._config, render(self._layout, programs))
+    def configure(self, programs: Iterable[Program]) -> None:
+        """Write the configuration."""
+        write_private(self._config, render(self._layout, programs))
 
     def start(self) -> None:
         """Start supervisord as a daemon of its own session.
@@ -209,15 +209,14 @@ class Supervisor:
         said = (started.stderr or started.stdout).strip() or last_lines(log)
         raise StackError(f"The supervisor does not start:\n{said}", f"Its log: {log}")
 
-    def reload(self) -> set[str]:
-        """Take over a changed configuration; return the programs it stopped for that."""
+    def reload(self) -> None:
+        """Take over a changed configuration: what changed is stopped, and starts at the next `launch`."""
         [[added, changed, removed]] = self._call("reloadConfig")
         for name in [*changed, *removed]:
             self._call("stopProcessGroup", name)
             self._call("removeProcessGroup", name)
         for name in [*added, *changed]:
             self._call("addProcessGroup", name)
-        return set(changed) | set(removed)
 
     def launch(self, name: str) -> None:
         """Start a program, unless it runs; don't wait for it."""

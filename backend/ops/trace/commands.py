@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ops.release.place import Releases
+from ops.release.state import START
 from ops.stack.errors import FAILED, StackError
 from ops.stack.layout import Layout
 from ops.stack.plainly import plainly
@@ -111,7 +112,7 @@ def _released_at() -> datetime:
     places = Releases(Layout.from_environment().data)
     journal = places.journal(places.at_stake())
     for entry in journal.entries:
-        if (entry.kind, entry.step) == ("intent", "start"):
+        if (entry.kind, entry.step) == ("intent", START):
             return entry.moment.astimezone(UTC)
     raise StackError(f"Release {journal.release} was never started.", "commandcenter release apply")
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from ops.release.journal import FILE, Journal, read
 from ops.release.scrubbing import MASK, SecretRefused, refuse, scrubbed
-from ops.release.state import KINDS, digest, fold
+from ops.release.state import Kind, digest, fold
 from ops.stack.errors import StackError
 
 STEPS = ("backup", "migrate", "start")
@@ -23,7 +24,7 @@ plain = st.dictionaries(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.text(max_size=12)),
     max_size=3,
 )
-moves = st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(STEPS), plain), min_size=1, max_size=8)
+moves = st.lists(st.tuples(st.sampled_from(get_args(Kind)), st.sampled_from(STEPS), plain), min_size=1, max_size=8)
 in_one_folder = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 

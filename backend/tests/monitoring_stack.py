@@ -21,6 +21,7 @@ from ops.stack import accounts, database, deployment, loopback, monitoring, part
 from ops.stack.cluster import Cluster
 from ops.stack.errors import last_lines
 from ops.stack.layout import Layout, checkout
+from ops.stack.names import OWN, PORTS
 from ops.stack.ports import free_port
 from ops.stack.settings import Settings
 from ops.stack.supervisor import Program
@@ -211,7 +212,7 @@ def _prepare(
     database.let_exporter_in(settings)
     account = accounts.find("nobody") if accounts.is_root() else None
     cluster = Cluster(install=Path("/nonexistent"), home=directory, port=server.port, account=account)
-    stack = parts.Stack(settings, cluster, (*parts.OWN, *WATCHERS), ())
+    stack = parts.Stack(settings, cluster, (*OWN, *WATCHERS), ())
     made = {program.name: program for program in parts.build(stack)}
     programs = {name: made[name] for name in WATCHERS}
     # The stack's database has a name of its own; the test's has another.
@@ -223,7 +224,7 @@ def _prepare(
     _edit_prometheus(settings.layout, interval, edits)
     _edit(settings.layout.data / "alertmanager" / "alertmanager.yml", edits)
     (directory / "log").mkdir(exist_ok=True)
-    urls = {name: f"http://127.0.0.1:{settings.port(parts.PORTS[name])}" for name in WATCHERS}
+    urls = {name: f"http://127.0.0.1:{settings.port(PORTS[name])}" for name in WATCHERS}
     return MonitoredSystem(system, server, directory, urls, programs)
 
 
@@ -241,7 +242,7 @@ def _settings(data: Path, system: System, server: PostgresServer) -> Settings:
         "EXPORTER_PASSWORD": EXPORTER_PASSWORD,
     }
     for part in WATCHERS:
-        values[parts.PORTS[part]] = str(free_port())
+        values[PORTS[part]] = str(free_port())
     return Settings(layout, values, (), deployment.load(layout))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from ops.stack.parts import PORTS
+from ops.stack.names import PORTS
 from ops.stack.ports import free_port
 from ops.stack.supervisor import STACK_VARIABLE
 from tests import warm_python

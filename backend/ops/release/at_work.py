@@ -2,18 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Final
 
 from rich.console import Console
 
 from ops.release import lock
-from ops.release.compose import ComposeTarget
+from ops.release.choice import choose_target
 from ops.release.journal import Journal
-from ops.release.native import NativeTarget
 from ops.release.place import new_id
 from ops.release.state import PREPARE, digest
 from ops.release.steps import Runner
@@ -29,31 +25,6 @@ class Work:
     journal: Journal
     runner: Runner
     folder: Path
-
-
-# Set by the option `--target` of `commandcenter release`.
-chosen: ContextVar[str] = ContextVar("target", default="native")
-TARGETS: Final = ("native", "compose")
-
-
-def choose_target(console: Console) -> Target:
-    """Return the system that releases are made on here.
-
-    Raises:
-        StackError: there is none.
-    """
-    return ComposeTarget(console) if chosen.get() == "compose" else NativeTarget(console)
-
-
-@contextmanager
-def looked_at(console: Console) -> Iterator[Target]:
-    """Give the system to one who only looks: what has to be laid out for that is gone at the end."""
-    if chosen.get() == "compose":
-        # An image that was built is found again by `apply`; it changes nothing that runs.
-        yield ComposeTarget(console)
-        return
-    with TemporaryDirectory() as scratch:
-        yield NativeTarget(console, Path(scratch))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """`commandcenter release apply` and `rollback`: what changes the running system. Dry unless told `--yes`."""
 
 import json
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
@@ -11,29 +11,21 @@ from ops.release import rollback as way_back
 from ops.release import schema
 from ops.release.apply import apply as bring_in
 from ops.release.apply import remembered, steps
-from ops.release.at_work import Work, at_work, choose_target
+from ops.release.at_work import Work, at_work
 from ops.release.baseline import STEP as BASELINE
+from ops.release.choice import choose_target
 from ops.release.exits import ROLLBACK_FAILED
 from ops.release.journal import Journal
+from ops.release.options import JsonOption, NewReleaseOption, ReleaseOption, YesOption
 from ops.release.place import new_id
 from ops.stack.errors import LOCKED, StackError, in_plain_words
 from ops.stack.plainly import plainly
 
-ReleaseOption = Annotated[
-    str | None,
-    typer.Option("--release", help="ID; the one at stake unless given: see `release status`.", show_default=False),
-]
-NewReleaseOption = Annotated[
-    str | None,
-    typer.Option("--release", help="ID; the one begun last unless given, or a new one.", show_default=False),
-]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would be done.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="For a script to read.")]
+Kind = Literal["quick", "full"]
 
 KEPT_ROOM: Final = "what `apply` kept for this case is free now. Make room soon."
 _UNJUDGED: Final = "apply without baseline"
 _QUICK: Final = "quick"
-_FULL: Final = "full"
 
 
 def _console(*, as_json: bool) -> Console:
@@ -89,7 +81,9 @@ def _want_baseline(journal: Journal, reason: str | None) -> None:
 
 @plainly
 def rollback(
-    kind: Annotated[str, typer.Argument(help="quick: the layer off, the exporter stopped. full: schema and code too.")],
+    kind: Annotated[
+        Kind, typer.Argument(help="quick: the layer off, the exporter stopped. full: schema and code too.")
+    ],
     *,
     release: ReleaseOption = None,
     to: Annotated[str | None, typer.Option(help="full: schema revision; the one before unless given.")] = None,
@@ -101,8 +95,6 @@ def rollback(
     as_json: JsonOption = False,
 ) -> None:
     """Take a release back. Exit code 6 where that fails: run it again, it goes on."""
-    if kind not in {_QUICK, _FULL}:
-        raise typer.BadParameter("quick or full", param_hint="KIND")
     for option, value in (("--to", to), ("--accept-rows", accept_rows)):
         if value is not None and kind == _QUICK:
             raise typer.BadParameter("only goes with full", param_hint=option)
@@ -130,7 +122,7 @@ def rollback(
     console.print(f"\n[green]Rolled back[/] ({kind}, {took_s:.1f} s). Next: {following}")
 
 
-def _rolled_back(work: Work, kind: str, to: str | None, accept_rows: str | None) -> float:
+def _rolled_back(work: Work, kind: Kind, to: str | None, accept_rows: str | None) -> float:
     """Take it back; what another operator keeps from being done once it was begun is a failure, too, not a wait."""
     try:
         return roll_back(work, kind, to, accept_rows)
@@ -139,14 +131,14 @@ def _rolled_back(work: Work, kind: str, to: str | None, accept_rows: str | None)
         raise
 
 
-def roll_back(work: Work, kind: str, to: str | None = None, accept_rows: str | None = None) -> float:
+def roll_back(work: Work, kind: Kind, to: str | None = None, accept_rows: str | None = None) -> float:
     """Take a release back, `quick` or `full`; return the seconds it took."""
     if kind == _QUICK:
         return way_back.quick(work.target, work.journal, work.runner)
     return way_back.full(work.target, work.journal, work.runner, to, accept_rows)
 
 
-def _rollback_plan(console: Console, kind: str, release: str | None, to: str | None) -> list[str]:
+def _rollback_plan(console: Console, kind: Kind, release: str | None, to: str | None) -> list[str]:
     target = choose_target(console)
     if kind == _QUICK:
         planned = ["switch the layer off", "stop the exporter", "start our services again", "wait until all is healthy"]

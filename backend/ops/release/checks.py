@@ -12,11 +12,11 @@ from rich.markup import escape
 
 from ops.release import detection, monitoring_files, schema
 from ops.release.apply import steps
-from ops.release.at_work import choose_target, looked_at
-from ops.release.changes import JsonOption, ReleaseOption
+from ops.release.choice import choose_target, looked_at
 from ops.release.config_diff import config_diff
 from ops.release.exits import OK
 from ops.release.findings import Finding, exit_code, show
+from ops.release.options import JsonOption, ReleaseOption
 from ops.release.place import new_id
 from ops.release.preflight import preflight as look_before
 from ops.release.prometheus import Prometheus

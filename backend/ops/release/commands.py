@@ -1,33 +1,36 @@
-"""`commandcenter release …`: arguments in, text and exit codes out."""
+"""`commandcenter release …`: which commands there are, and what they work on."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 
-from ops.release import changes, checks, judgements, status
-from ops.release.at_work import TARGETS, chosen
+from ops.on_demand import on_demand
+from ops.release.choice import chosen
 
-cli: Final = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)  # Locals may hold secrets.
+COMMANDS: Final = {
+    "apply": "ops.release.changes:apply",
+    "rollback": "ops.release.changes:rollback",
+    "plan": "ops.release.checks:plan",
+    "preflight": "ops.release.checks:preflight",
+    "verify": "ops.release.checks:verify",
+    "baseline": "ops.release.judgements:baseline",
+    "watch": "ops.release.judgements:watch",
+    "signoff": "ops.release.judgements:signoff",
+    "status": "ops.release.status:status",
+}
+cli: Final = typer.Typer(
+    cls=on_demand(COMMANDS),
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # Locals may hold secrets.
+)
 
 
 @cli.callback()
 def release(
     target: Annotated[
-        str, typer.Option(envvar="RELEASE_TARGET", help="native: the stack of `make up`. compose: production.")
+        Literal["native", "compose"],
+        typer.Option(envvar="RELEASE_TARGET", help="native: the stack of `make up`. compose: production."),
     ] = "native",
 ) -> None:
     """A release: each step checked, done, verified and written down, and the way back."""
-    if target not in TARGETS:
-        raise typer.BadParameter(f"one of {', '.join(TARGETS)}", param_hint="--target")
     chosen.set(target)
-
-
-cli.command("apply")(changes.apply)
-cli.command("rollback")(changes.rollback)
-cli.command("plan")(checks.plan)
-cli.command("preflight")(checks.preflight)
-cli.command("verify")(checks.verify)
-cli.command("baseline")(judgements.baseline)
-cli.command("watch")(judgements.watch)
-cli.command("signoff")(judgements.signoff)
-cli.command("status")(status.status)

@@ -18,11 +18,13 @@ from rich.markup import escape
 from ops.release import baseline as before
 from ops.release import findings, history, report
 from ops.release import signoff as signing
-from ops.release.at_work import Work, at_work, choose_target
-from ops.release.changes import KEPT_ROOM, JsonOption, NewReleaseOption, ReleaseOption, roll_back
+from ops.release.at_work import Work, at_work
+from ops.release.changes import KEPT_ROOM, roll_back
+from ops.release.choice import choose_target
 from ops.release.exits import FAILED, OK
 from ops.release.gates import GATES, Ground, Result, evaluate
 from ops.release.loading import Loads, load
+from ops.release.options import JsonOption, NewReleaseOption, ReleaseOption
 from ops.release.place import new_id
 from ops.release.prometheus import Failed, Prometheus
 from ops.release.state import START

@@ -24,6 +24,7 @@ from ops.stack.deployment import Deployment
 from ops.stack.errors import StackError
 from ops.stack.inherited import from_shell
 from ops.stack.layout import Layout
+from ops.stack.names import OWN
 from ops.stack.secret_store import write_private
 from ops.stack.settings import Settings
 from ops.stack.supervisor import Supervisor
@@ -174,7 +175,7 @@ class NativeTarget:
     def halt(self) -> None:
         """Stop API, worker, beat and the exporter."""
         with self._exclusive():
-            Supervisor(self._layout).stop((*reversed(parts.OWN), _EXPORTER))
+            Supervisor(self._layout).stop((*reversed(OWN), _EXPORTER))
 
     def without_layer(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Return the same with the layer off and the exporter stopped."""

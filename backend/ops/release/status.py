@@ -1,4 +1,4 @@
-"""`commandcenter release status`: what the journal says a release is at, and what only reality can tell."""
+"""`commandcenter release status`: what the journal says a release is at, and which version runs."""
 
 import json
 from typing import Any, Final
@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ops.release.at_work import choose_target
-from ops.release.changes import JsonOption, ReleaseOption
+from ops.release.choice import choose_target
 from ops.release.journal import Journal
+from ops.release.options import JsonOption, ReleaseOption
 from ops.stack.plainly import plainly
 
 _COLORS: Final = {"done": "green", "undone": "blue", "failed": "red", "unknown": "yellow"}
@@ -18,7 +18,7 @@ _COLORS: Final = {"done": "green", "undone": "blue", "failed": "red", "unknown":
 
 @plainly
 def status(*, release: ReleaseOption = None, as_json: JsonOption = False) -> None:
-    """Show how far a release is: each step, each verdict, who and when. Reads the journal alone."""
+    """Show how far a release is: each step, each verdict, who and when; and which version runs now."""
     console = Console(stderr=as_json, highlight=False)
     target = choose_target(console)
     journal = target.releases.journal(release, secrets=tuple(target.secrets))

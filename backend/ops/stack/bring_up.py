@@ -7,6 +7,7 @@ from typing import Final
 from rich.console import Console
 
 from ops.stack import database, health, monitoring, orphans, parts, preflight
+from ops.stack.names import STORES
 from ops.stack.secret_store import write_private
 from ops.stack.supervisor import Supervisor
 from ops.stack.wait import Waiter, step
@@ -62,16 +63,16 @@ def _launch(stack: parts.Stack, supervisor: Supervisor, console: Console, *, for
     settings = stack.settings
     waiter = Waiter(console, settings.layout, supervisor)
     checks = health.checks(stack, targets=not for_release)
-    for name in parts.STORES:
+    for name in STORES:
         supervisor.launch(name)
-    waiter.until_healthy({name: checks[name] for name in parts.STORES})
+    waiter.until_healthy({name: checks[name] for name in STORES})
     database.prepare(settings)
     if not for_release:
         step(console, "migrations", lambda: database.migrate(settings))
     if "postgres-exporter" not in settings.deployment.stopped:
         database.let_exporter_in(settings)
     with _quick_first_scrape(stack, supervisor):
-        others = [name for name in stack.names if name not in parts.STORES]
+        others = [name for name in stack.names if name not in STORES]
         for name in others:
             supervisor.launch(name)
         waiter.until_healthy({name: checks[name] for name in others})

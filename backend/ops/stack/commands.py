@@ -1,4 +1,4 @@
-"""`commandcenter up`, `down` and `status`: what an operator types, and what it answers."""
+"""`commandcenter up` and `status`: what an operator types, and what it answers."""
 
 import json
 import shutil
@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ops.stack import health, lock, orphans, packages, parts, preflight
+from ops.stack import health, lock, packages, parts, preflight
 from ops.stack.bring_up import bring_up
 from ops.stack.deployment import Deployment
 from ops.stack.errors import FAILED
 from ops.stack.layout import Layout
+from ops.stack.names import PORTS
 from ops.stack.plainly import plainly
 from ops.stack.settings import Settings
 from ops.stack.supervisor import Supervisor
@@ -92,30 +93,6 @@ def _greet(stack: parts.Stack, took_s: float) -> None:
 
 
 @plainly
-def down(
-    *,
-    data: Annotated[bool, typer.Option("--data", help="Delete the stack's data too. Nothing is asked.")] = False,
-) -> None:
-    """Stop everything. The data stays, unless told otherwise."""
-    layout = Layout.from_environment()
-    if not layout.exists():
-        _console.print("Nothing to stop: this stack was never up.")
-        return
-    with lock.held(layout.lock):
-        supervisor = Supervisor(layout)
-        if supervisor.is_up():
-            names = supervisor.states()
-            supervisor.stop(name for name in names if name not in parts.STORES)
-            supervisor.stop(name for name in names if name in parts.STORES)
-        supervisor.shut_down()
-        orphans.end(layout.data, layout.postgres_home, None)
-        _console.print("CommandCenter is down.")
-        if data:
-            for folder in layout.delete():
-                _console.print(f"Deleted {folder}", highlight=False, soft_wrap=True)
-
-
-@plainly
 def status(*, as_json: Annotated[bool, typer.Option("--json", help="For a script to read.")] = False) -> None:
     """Show each part: does it run, since when, is it healthy. Exit code 1 unless all are."""
     layout = Layout.from_environment()
@@ -150,7 +127,7 @@ def _rows(layout: Layout) -> list[dict[str, Any]]:
                 "state": state.state.lower() if state else "stopped",
                 "pid": pid,
                 "uptime_s": int(time.time() - state.started_at) if state and pid else None,
-                "port": settings.port(parts.PORTS[name]) if name in parts.PORTS else None,
+                "port": settings.port(PORTS[name]) if name in PORTS else None,
                 "health": (problems[name] or "ok") if name in problems else "down",
                 "log": str(layout.logs / f"{name}.log"),
             }

@@ -9,29 +9,17 @@ from typing import Final
 from ops.stack import exporter, monitoring, programs
 from ops.stack.cluster import Cluster
 from ops.stack.errors import StackError
+from ops.stack.names import OWN, STORES
 from ops.stack.secret_store import write_private
 from ops.stack.settings import Settings
 from ops.stack.supervisor import Program, fingerprint
 
-# Parts that hold data come first and stop last.
-STORES: Final = ("postgres", "redis")
-OWN: Final = ("api", "worker", "beat")
 # Part: the names its program has among distributions.
 WATCHERS: Final = {
     "postgres-exporter": programs.POSTGRES_EXPORTER,
     "node-exporter": programs.NODE_EXPORTER,
     "prometheus": programs.PROMETHEUS,
     "alertmanager": programs.ALERTMANAGER,
-}
-PORTS: Final = {
-    "postgres": "POSTGRES_PORT",
-    "redis": "REDIS_PORT",
-    "api": "API_PORT",
-    "worker": "WORKER_METRICS_PORT",
-    "postgres-exporter": "POSTGRES_EXPORTER_PORT",
-    "node-exporter": "NODE_EXPORTER_PORT",
-    "prometheus": "PROMETHEUS_PORT",
-    "alertmanager": "ALERTMANAGER_PORT",
 }
 
 

@@ -10,7 +10,7 @@ import psutil
 from ops.stack import ports
 from ops.stack.errors import StackError
 from ops.stack.layout import first_existing
-from ops.stack.parts import PORTS
+from ops.stack.names import PORTS
 from ops.stack.settings import Settings
 
 _LEAST_FREE_BYTES: Final = 500 * 1024**2

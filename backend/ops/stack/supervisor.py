@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import json
 import os
+import socket
 import subprocess
 import time
 import xmlrpc.client
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
-from supervisor.xmlrpc import SupervisorTransport
 
 from ops.stack.errors import StackError, last_lines
 from ops.stack.inherited import from_shell
@@ -145,6 +145,37 @@ class State:
         return self.state in {"BACKOFF", "FATAL", "EXITED"}
 
 
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost")
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(str(self._path))
+
+
+class _Transport(xmlrpc.client.Transport):
+    """XML-RPC over a Unix socket. supervisord's own does the same, and takes most of a short command to load."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        """Return the connection, whatever the host."""
+        connection = _Connection(self._path)
+        self._connection = host, connection
+        return connection
+
+    def request(self, *arguments: Any, **options: Any) -> Any:
+        """Ask once: what was lost on its way may have been done."""
+        return self.single_request(*arguments, **options)
+
+
 class Supervisor:
     """The supervisord of one stack."""
 
@@ -153,7 +184,7 @@ class Supervisor:
         self._config = layout.run / "supervisord.conf"
 
     def _call(self, method: str, *arguments: object) -> Any:
-        transport = SupervisorTransport(None, None, serverurl=f"unix://{self._layout.socket}")
+        transport = _Transport(self._layout.socket)
         # A connection for each call: they are few, and come from several threads.
         with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
             return getattr(proxy.supervisor, method)(*arguments)

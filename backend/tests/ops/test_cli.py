@@ -1,7 +1,9 @@
 """The command line as a whole: every command is there, and a short one waits for nothing that it doesn't need."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -39,3 +41,33 @@ def test_a_trace_waits_for_no_driver() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "needs"),
+    [
+        (["down"], set()),
+        (["status"], {"httpx", "psycopg", "yaml"}),
+        (["release", "status"], {"httpx", "psycopg", "yaml", "ops.release.native"}),
+        (["--target-compose"], {"httpx", "psycopg", "yaml", "ops.release.compose"}),
+    ],
+    ids=str,
+)
+def test_a_command_loads_what_it_needs_and_no_more(command: list[str], needs: set[str], tmp_path: Path) -> None:
+    """Looking how a stack is, and stopping it, are for when something is wrong: each took a second of loading."""
+    arguments = ["release", "--target", "compose", "status"] if command == ["--target-compose"] else command
+    heavy = ("httpx", "psycopg", "redis", "yaml", "supervisor", "ops.release.native", "ops.release.compose")
+    program = (
+        "import sys; from typer.testing import CliRunner; from ops.cli import cli;"
+        f"told = CliRunner().invoke(cli, {arguments!r});"
+        "assert told.exception is None or isinstance(told.exception, SystemExit), told;"
+        f"print(*{{*{heavy!r}, 'ops.release.statistics'}} & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "COMMANDCENTER_DATA": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(done.stdout.split()) <= needs

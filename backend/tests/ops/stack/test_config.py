@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ops.stack import deployment, monitoring, parts
+from ops.stack import deployment, health, monitoring, parts
 from ops.stack import layout as layouts
 from ops.stack.errors import StackError
 from ops.stack.layout import Layout
@@ -210,6 +210,10 @@ def test_redis_keeps_every_task_and_lets_in_who_has_the_password(layout: Layout)
         client.lpush("sync", "a task")
         with Redis(port=settings.port("REDIS_PORT")) as stranger, pytest.raises(AuthenticationError):
             stranger.ping()
+        assert health._redis(settings) == ""
+        other = {"REDIS_PORT": str(settings.port("REDIS_PORT")), "REDIS_PASSWORD": "another"}
+        assert health._redis(settings_of(layout, **other)).startswith("WRONGPASS")
+    assert "refused" in health._redis(settings)
     with _running(program, layout), Redis.from_url(settings.redis_url) as client:
         eventually(lambda: _pongs(client), what="the same Redis after a restart")
         assert client.lrange("sync", 0, -1) == [b"a task"]

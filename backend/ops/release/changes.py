@@ -146,7 +146,7 @@ def _rollback_plan(console: Console, kind: Kind, release: str | None, to: str | 
         before: Any = remembered(target.releases.journal(release or target.releases.at_stake()))
         goal = to or before["schema"]
         now = schema.revision(target)
-        planned = ["stop API, worker and beat", "count the rows"]
+        planned = ["stop API, worker, beat and the exporter", "count the rows"]
         if now != goal:
             planned.append(f"take the schema back from {now} to {goal}")
         planned += ["count them again", f"start {before['running']['commit']} again", "wait until all is healthy"]

@@ -116,7 +116,7 @@ def _told_as_halted() -> Iterator[None]:
 def _halting(target: Target) -> Step:
     return Step(
         "rollback-halt",
-        "stop API, worker and beat",
+        "stop API, worker, beat and the exporter",
         do=silently(target.halt),
         verify=dict,
         is_done=lambda: False,

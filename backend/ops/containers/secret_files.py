@@ -7,6 +7,7 @@ mounts that pass the folder by. Standard library only, for a host that has nothi
 
 import argparse
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from urllib.parse import quote, unquote, urlsplit
 _FOLDER: Final = 0o700
 _FILE: Final = 0o444
 _DATABASE: Final = "postgresql://commandcenter:{}@postgres:5432/commandcenter"
+# What Redis's configuration would want quotes and backslashes for.
+_QUOTED: Final = re.compile(r"[\s\"'\\]")
 _REDIS: Final = "redis://:{}@redis:6379/0"
 
 
@@ -38,11 +41,13 @@ def _redis(held: Mapping[str, str]) -> dict[str, str]:
     if "redis_url" in held:
         password = unquote(urlsplit(held["redis_url"]).password or "")
     elif "redis_auth" in held:
-        lines = (line.partition(" ") for line in held["redis_auth"].splitlines())
-        password = next((rest.strip(" \"'") for word, _, rest in lines if word.lower() == "requirepass"), "")
-    if not password:
+        lines = (line.split(maxsplit=1) for line in held["redis_auth"].splitlines())
+        said = [line[1].strip().strip("\"'") for line in lines if len(line) > 1 and line[0].lower() == "requirepass"]
+        # Redis goes by the last one.
+        password = said[-1] if said else ""
+    if not password or _QUOTED.search(password):
         half = "redis_url" if "redis_url" in held else "redis_auth"
-        raise HalfError(f"{half} holds no password that the other half of it could have: --renew redis makes both anew")
+        raise HalfError(f"{half} holds no password that its other half could have, too: --renew redis makes both anew")
     return {"redis_auth": f"requirepass {password}", "redis_url": _REDIS.format(quote(password, safe=""))}
 
 

@@ -97,7 +97,7 @@ def test_a_half_is_made_of_the_other_as_it_was_written(tmp_path: Path) -> None:
     """By hand, too: an address has its password encoded, Redis takes quotes."""
     secret_files.ensure(tmp_path)
     for name, text in (
-        ("redis_auth", "# ours\nrequirepass 'p/w@d'\n"),
+        ("redis_auth", "requirepass former\nrequirepass\t'p/w@d'\n"),
         ("redis_url", "redis://:p%2Fw%40d@redis:6379/0\n"),
     ):
         secret_files._write(tmp_path / name, text)
@@ -109,7 +109,14 @@ def test_a_half_is_made_of_the_other_as_it_was_written(tmp_path: Path) -> None:
     assert _read(tmp_path)["redis_auth"] == "requirepass p/w@d"
 
 
-@pytest.mark.parametrize(("name", "text"), [("redis_auth", "masterauth x"), ("redis_url", "redis://redis:6379/0")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("redis_auth", "masterauth x"),
+        ("redis_url", "redis://redis:6379/0"),
+        ("redis_url", "redis://:two%20words@redis/0"),
+    ],
+)
 def test_a_half_that_tells_no_password_is_left_alone(
     tmp_path: Path, name: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

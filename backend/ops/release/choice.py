@@ -27,10 +27,10 @@ def choose_target(console: Console, versions: Path | None = None) -> "Target":
         StackError: there is none.
     """
     if chosen.get() == "compose":
-        from ops.release.compose import ComposeTarget  # noqa: PLC0415 - as above
+        from ops.release.compose import ComposeTarget  # noqa: PLC0415 - the other one stays unloaded
 
         return ComposeTarget(console)
-    from ops.release.native import NativeTarget  # noqa: PLC0415
+    from ops.release.native import NativeTarget  # noqa: PLC0415 - as above
 
     return NativeTarget(console, versions)
 

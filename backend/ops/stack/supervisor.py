@@ -7,7 +7,6 @@ import hashlib
 import http.client
 import json
 import os
-import socket
 import subprocess
 import time
 import xmlrpc.client
@@ -17,10 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
+from supervisor.xmlrpc import SupervisorTransport
 
 from ops.stack.errors import StackError, last_lines
 from ops.stack.inherited import from_shell
 from ops.stack.layout import Layout
+from ops.stack.names import STORES
 from ops.stack.programs import python
 from ops.stack.secret_store import write_private
 
@@ -145,37 +146,6 @@ class State:
         return self.state in {"BACKOFF", "FATAL", "EXITED"}
 
 
-class _Connection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost")
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(self._path))
-
-
-class _Transport(xmlrpc.client.Transport):
-    """XML-RPC over a Unix socket. supervisord's own does the same, and takes most of a short command to load."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        """Return the connection, whatever the host."""
-        connection = _Connection(self._path)
-        self._connection = host, connection
-        return connection
-
-    def request(self, *arguments: Any, **options: Any) -> Any:
-        """Ask once: what was lost on its way may have been done."""
-        return self.single_request(*arguments, **options)
-
-
 class Supervisor:
     """The supervisord of one stack."""
 
@@ -184,7 +154,7 @@ class Supervisor:
         self._config = layout.run / "supervisord.conf"
 
     def _call(self, method: str, *arguments: object) -> Any:
-        transport = _Transport(self._layout.socket)
+        transport = SupervisorTransport(None, None, serverurl=f"unix://{self._layout.socket}")
         # A connection for each call: they are few, and come from several threads.
         with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
             return getattr(proxy.supervisor, method)(*arguments)
@@ -243,7 +213,11 @@ class Supervisor:
     def reload(self) -> None:
         """Take over a changed configuration: what changed is stopped, and starts at the next `launch`."""
         [[added, changed, removed]] = self._call("reloadConfig")
-        for name in [*changed, *removed]:
+        leaving = [*changed, *removed]
+        # Side by side, as each takes seconds; but who writes to a store ends before it.
+        self.stop(name for name in leaving if name not in STORES)
+        self.stop(name for name in leaving if name in STORES)
+        for name in leaving:
             self._call("stopProcessGroup", name)
             self._call("removeProcessGroup", name)
         for name in [*added, *changed]:

@@ -56,7 +56,7 @@ def test_a_trace_waits_for_no_driver() -> None:
 def test_a_command_loads_what_it_needs_and_no_more(command: list[str], needs: set[str], tmp_path: Path) -> None:
     """Looking how a stack is, and stopping it, are for when something is wrong: each took a second of loading."""
     arguments = ["release", "--target", "compose", "status"] if command == ["--target-compose"] else command
-    heavy = ("httpx", "psycopg", "redis", "yaml", "supervisor", "ops.release.native", "ops.release.compose")
+    heavy = ("httpx", "psycopg", "redis", "yaml", "ops.release.native", "ops.release.compose")
     program = (
         "import sys; from typer.testing import CliRunner; from ops.cli import cli;"
         f"told = CliRunner().invoke(cli, {arguments!r});"

@@ -212,7 +212,7 @@ def test_redis_keeps_every_task_and_lets_in_who_has_the_password(layout: Layout)
             stranger.ping()
         assert health._redis(settings) == ""
         other = {"REDIS_PORT": str(settings.port("REDIS_PORT")), "REDIS_PASSWORD": "another"}
-        assert health._redis(settings_of(layout, **other)).startswith("WRONGPASS")
+        assert health._redis(settings_of(layout, **other)).startswith("invalid username-password pair")
     assert "refused" in health._redis(settings)
     with _running(program, layout), Redis.from_url(settings.redis_url) as client:
         eventually(lambda: _pongs(client), what="the same Redis after a restart")

@@ -77,8 +77,14 @@ class DescriptorSink:
         self._waiting.append(line)
         self._waiting_bytes += len(line)
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._bring_out, name="log-sink", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._bring_out, name="log-sink", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # No thread to spare: the next line that has to wait tries again.
+                hook_failed("log_write")
+            else:
+                self._thread = thread
 
     def _bring_out(self) -> None:
         poll = select.poll()

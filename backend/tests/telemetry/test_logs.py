@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import structlog
@@ -180,6 +181,24 @@ def test_a_blocked_socket_stops_nothing_and_loses_nothing_that_fits() -> None:
             received += theirs.recv(1 << 20)
         assert sink.dropped == 0
     assert [int(line.split()[0]) for line in received.splitlines()] == list(range(5000))
+
+
+def test_a_line_that_finds_no_thread_waits_for_the_next(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a thread to spare has a pipe that is full, too, and requests to answer all the same."""
+    reader, writer = pipe
+    sink = DescriptorSink(writer)
+    written = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+        while not sink._waiting:
+            sink.write(b"x" * 999 + b"\n")
+            written += 1
+    sink.write(b"last\n")
+    received = b""
+    while not received.endswith(b"last\n"):
+        received += os.read(reader, 65536)
+    assert received == b"".join([b"x" * 999 + b"\n"] * written) + b"last\n"
+    assert sink.dropped == 0
 
 
 class WatchedLock:

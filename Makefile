@@ -10,7 +10,7 @@ BIN := $(CURDIR)/.venv/bin
 JOBS := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 3 ? n + 1 : 4)))
 PARALLEL = $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --no-loadscope-reorder)
 
-.PHONY: help setup packages up down status test fuzz lint fmt bench dashboards
+.PHONY: help setup packages up down status test tests fuzz lint fmt bench dashboards
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -36,7 +36,12 @@ down: setup ## Stop everything; DATA=1 deletes the data too
 status: setup ## Show how each part is
 	@$(BIN)/commandcenter status
 
-test: packages lint ## Linters, types, layers, and all tests; JOBS=1 for one after another
+# Compiled code is kept, or each of a thousand processes compiles it anew.
+test: export PYTHONDONTWRITEBYTECODE =
+test: packages ## Linters, types, layers, and all tests; JOBS=1 for one after another
+	@$(MAKE) --jobs $(if $(filter 1,$(JOBS)),1,2) lint tests JOBS=$(JOBS)
+
+tests: setup
 	cd backend && $(BIN)/pytest $(PARALLEL)
 
 fuzz: setup ## Try what strangers send for an hour; FUZZ_MINUTES=10 for ten minutes

@@ -166,7 +166,7 @@ def monitored_system(
     interval: str = "1s",
     edits: Edits | None = None,
     receivers: Mapping[str, str] | None = None,
-    **settings: str,
+    **settings: Any,
 ) -> Iterator[MonitoredSystem]:
     """Run service and watchers until the block ends; wait until every target was scraped.
 

@@ -17,15 +17,27 @@ LONG: Final = (
     "tests/worker/test_sync_outcomes.py",
     "tests/worker/test_restarts.py",
     "tests/worker/test_correlation_pools.py",
+    "tests/worker/test_sync_github.py",
+    "tests/worker/test_correlation_prefork.py",
+    "tests/ops/containers/test_migrate.py",
+    "tests/worker/test_beat.py",
+    "tests/contracts/test_metrics.py",
+    "tests/telemetry/test_opentelemetry.py",
+    "tests/api/test_bad_input.py",
+    "tests/api/test_parent.py",
 )
-# They share what takes long to start: a monitored system that has lived, a stack that is released to.
+# They share what takes long to start: a monitored system that has lived, a stack that is released to, a worker.
 TOGETHER: Final = {
     "tests/contracts/test_metrics.py": "lived",
     "tests/contracts/test_runbooks.py": "lived",
     "tests/dashboards/test_live_panels.py": "lived",
     "tests/dashboards/test_logs.py": "lived",
+    "tests/ops/release/test_gates.py": "lived",
+    "tests/ops/stack/test_exporter.py": "lived",
     "tests/ops/release/test_faults.py": "released",
     "tests/ops/release/test_rehearsal.py": "released",
+    "tests/worker/test_correlation_prefork.py": "prefork",
+    "tests/worker/test_series.py": "prefork",
 }
 
 

@@ -52,6 +52,7 @@ class System:
     directory: Path
     environment: dict[str, str]
     module: str = "app.serve"
+    is_warm: bool = True
     processes: dict[str, subprocess.Popen[bytes] | warm_python.Process] = field(default_factory=dict)
 
     def client(self, **options: Any) -> httpx.Client:
@@ -105,13 +106,10 @@ class System:
     def start(self, service: str, **environment: str) -> None:
         """Start one service; its output goes to its log."""
         shared = self.directory / "metrics" / service
+        own = {**self.environment, "PROMETHEUS_MULTIPROC_DIR": str(shared), **environment}
+        start = warm_python.start if self.is_warm else warm_python.start_cold
         with self.log_path(service).open("ab") as output:
-            self.processes[service] = warm_python.start(
-                [self.module, service],
-                cwd=BACKEND,
-                env={**self.environment, "PROMETHEUS_MULTIPROC_DIR": str(shared), **environment},
-                stdout=output,
-            )
+            self.processes[service] = start([self.module, service], cwd=BACKEND, env=own, stdout=output)
 
     def stop(self, service: str) -> int:
         """Stop one service in good order and return its exit code."""
@@ -181,6 +179,7 @@ def running_system(
     redis_url: str,
     services: tuple[str, ...] = ("api", "worker", "beat"),
     module: str = "app.serve",
+    is_warm: bool = True,
     **settings: str,
 ) -> Iterator[System]:
     """Run the service on a migrated database until the block ends; wait until it is ready.
@@ -191,6 +190,7 @@ def running_system(
         redis_url: a Redis that nobody else uses.
         services: which of `api`, `worker`, `beat` to start.
         module: what starts them.
+        is_warm: whether they begin with the libraries imported.
         settings: further settings, by the names of the environment.
     """
     ensure_schema(database_url)
@@ -218,6 +218,7 @@ def running_system(
         directory,
         environment,
         module,
+        is_warm,
     )
     (directory / "log").mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

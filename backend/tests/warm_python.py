@@ -137,6 +137,19 @@ def start(
     return Process(original, original.ask(request, output, stderr.fileno() if stderr else output))
 
 
+def start_cold(arguments: list[str], *, cwd: Path, env: Mapping[str, str], stdout: IO[Any]) -> subprocess.Popen[bytes]:
+    """Start `python -m` with `arguments` in the same way, as a Python of its own that imports everything itself."""
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
 def run(
     arguments: list[str], *, cwd: Path, env: Mapping[str, str], timeout: float | None = None
 ) -> subprocess.CompletedProcess[str]:

@@ -28,7 +28,7 @@ def worker_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pools(
     tmp_path_factory: pytest.TempPathFactory, worker_database: str, worker_redis: str
 ) -> Iterator[dict[str, Pool]]:
@@ -44,7 +44,7 @@ def pools(
         yield running
 
 
-@pytest.fixture(scope="session", params=POOLS)
+@pytest.fixture(scope="module", params=POOLS)
 def pool(request: pytest.FixtureRequest, pools: dict[str, Pool]) -> Pool:
     """A worker of each pool in turn."""
     return pools[request.param]

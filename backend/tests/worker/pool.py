@@ -82,9 +82,10 @@ def metric_series(system: System, name: str) -> list[tuple[dict[str, str], float
 @contextmanager
 def running_pool(directory: Path, name: str, database_url: str, redis_url: str, **settings: str) -> Iterator[Pool]:
     """Run a worker with one pool until the block ends; `wait_until_up` is the caller's."""
-    with running_system(
-        directory, database_url, redis_url, services=(), module=MODULE, TEST_POOL=name, **settings
-    ) as system:
+    options: dict[str, Any] = {"module": MODULE, "TEST_POOL": name, **settings}
+    # gevent puts its own in the place of what libraries import: it must come first.
+    is_warm = name != "gevent"
+    with running_system(directory, database_url, redis_url, services=(), is_warm=is_warm, **options) as system:
         system.start("worker")
         app = make_celery(redis_url)
         # Nobody here waits for a result; the client library would listen for each, longer than Redis lives.

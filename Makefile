@@ -5,10 +5,9 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 BIN := $(CURDIR)/.venv/bin
-# One more than processors, for tests wait a third of their time; four at most, for each brings a PostgreSQL, a Redis
-# and a system of its own.
-JOBS := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 3 ? n + 1 : 4)))
-PARALLEL = $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --no-loadscope-reorder)
+# A process a processor, four at most: each brings a PostgreSQL, a Redis and a system of its own.
+JOBS := logical
+PARALLEL = $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --maxprocesses 4 --no-loadscope-reorder)
 
 .PHONY: help setup packages up down status test tests fuzz lint fmt bench dashboards
 

@@ -168,17 +168,20 @@ def _listens(process: psutil.Process, port: int) -> bool:
 
 
 @contextmanager
-def small_disk() -> Iterator[Path]:
-    """Mount a filesystem of 24 MiB and yield where. Needs root."""
+def small_disk(*, in_memory: bool = False) -> Iterator[Path]:
+    """Mount a filesystem of 24 MiB and yield where. Needs root; in memory, root of a namespace will do."""
     folder = Path(tempfile.mkdtemp(prefix="cc-disk-"))
     # node-exporter runs under another account.
     folder.chmod(0o755)
     image, mounted = folder / "image", folder / "mounted"
     mounted.mkdir(mode=0o755)
-    with image.open("wb") as file:
-        file.truncate(24 * 2**20)
-    _run("mkfs.ext4", "-q", "-m", "0", str(image))
-    _run("mount", "-o", "loop", str(image), str(mounted))
+    if in_memory:
+        _run("mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(mounted))
+    else:
+        with image.open("wb") as file:
+            file.truncate(24 * 2**20)
+        _run("mkfs.ext4", "-q", "-m", "0", str(image))
+        _run("mount", "-o", "loop", str(image), str(mounted))
     try:
         yield mounted
     finally:

@@ -5,10 +5,12 @@ Nothing that runs reads the checkout: what an editor or a `git pull` does there 
 
 import hashlib
 import io
+import os
 import re
 import shutil
 import subprocess
 import tarfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -87,6 +89,10 @@ def revisions(version: Version) -> list[str]:
     Raises:
         StackError: its alembic can't tell.
     """
+    # What was laid out never changes.
+    kept = version.backend.with_name("revisions")
+    if kept.exists():
+        return kept.read_text().split()
     asked = subprocess.run(
         [str(version.python), "-m", "alembic", "history"],
         cwd=version.backend,
@@ -97,7 +103,13 @@ def revisions(version: Version) -> list[str]:
     )
     if asked.returncode:
         raise StackError(f"The migrations of {version.commit} can't be listed:\n{asked.stderr.strip()[-2000:]}")
-    return listed(asked.stdout, version.commit)
+    found = listed(asked.stdout, version.commit)
+    unfinished = kept.with_suffix(f".{os.getpid()}")
+    # A full disk is no reason to say nothing.
+    with suppress(OSError):
+        unfinished.write_text("\n".join(found))
+        unfinished.replace(kept)
+    return found
 
 
 def listed(history: str, commit: str) -> list[str]:
@@ -124,11 +136,35 @@ def extract(root: Path, commit: str, target: Path, *further: str) -> None:
         said = archived.stderr.decode("utf-8", "replace").strip()
         raise StackError(f"Commit {commit} can't be laid out: {said}", "Look: git log --oneline")
     target.mkdir(parents=True)
-    with tarfile.open(fileobj=io.BytesIO(archived.stdout)) as tar:
-        tar.extractall(target, filter="data")
+    _unpack(archived.stdout, target)
     if not (target / "backend" / "app").is_dir() or not (target / "backend" / "requirements.lock").exists():
         shutil.rmtree(target)
         raise StackError(f"Commit {commit} holds no backend/app with a requirements.lock.", "Choose another one.")
+
+
+def _unpack(archive: bytes, target: Path) -> None:
+    """Lay out a tar file, and nothing of it outside of `target`.
+
+    Raises:
+        StackError: the archive would reach out of it.
+    """
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        try:
+            if hasattr(tarfile, "data_filter"):
+                tar.extractall(target, filter="data")
+            else:
+                _extract_plain(tar, target)
+        except tarfile.TarError as error:
+            raise StackError(f"The commit can't be laid out: {error}", "Look: git ls-tree -r COMMIT") from error
+
+
+def _extract_plain(tar: tarfile.TarFile, target: Path) -> None:
+    """Do it without a filter, which Python has from 3.11.4 on and Debian 12 has not: files and folders, no links."""
+    inside = target.resolve()
+    for member in tar:
+        if not (member.isfile() or member.isdir()) or not (inside / member.name).resolve().is_relative_to(inside):
+            raise tarfile.TarError(f"{member.name} is neither a file nor a folder inside of it")
+        tar.extract(member, target)
 
 
 def _python(layout: Layout, home: Path) -> Path:

@@ -14,10 +14,10 @@ PARALLEL = $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --maxprocesses 4 --n
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-setup: ## Make .venv with all that is pinned
-	@for python in python3.13 python3.12 python3.11 python3; do \
+setup: ## Make .venv with all that is pinned; PYTHON=python3.12 chooses its Python
+	@for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
 		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
-			exec $$python backend/ops/bootstrap.py; \
+			exec $$python backend/ops/bootstrap.py $(if $(PYTHON),--this-python); \
 		fi; \
 	done; \
 	echo "✗ CommandCenter needs Python 3.11 or newer (Debian, Ubuntu: sudo apt-get install python3 python3-venv)." >&2; \

@@ -5,10 +5,12 @@ Run by the Makefile before everything else; when nothing has changed since the l
 
 import fcntl
 import hashlib
+import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import venv
@@ -23,10 +25,16 @@ _LOCK: Final = _BACKEND / "requirements-dev.lock"
 _VENV: Final = _ROOT / ".venv"
 _PYTHON: Final = _VENV / "bin" / "python"
 _STAMP: Final = _VENV / "commandcenter-stamp"
+# Where a distribution has its own, which all build with a profile.
+_DISTRIBUTION: Final = "/usr"
+_AS_TOLD: Final = "--this-python"
 
 
 def main() -> None:
-    """Bring `.venv` up to date with the lock file, unless it is."""
+    """Bring `.venv` up to date with the lock file, unless it is.
+
+    With `--this-python` a new one is made with the Python that runs this; without, with a quicker one where there is.
+    """
     if sys.version_info < _OLDEST:
         _give_up(f"Python {sys.version.split()[0]} is too old: CommandCenter needs 3.11 or newer.")
     # The lock file itself serves to lock: two runs at once would install into each other's half-made environment.
@@ -63,6 +71,9 @@ def _is_usable() -> bool:
 def _make_venv() -> None:
     if _is_usable():
         return
+    if _AS_TOLD not in sys.argv and not _is_quick() and (quicker := _quicker_python()):
+        # It takes the lock that ends with this one.
+        os.execv(quicker, [quicker, __file__, _AS_TOLD])  # noqa: S606 - a Python, with our own file.
     if find_spec("ensurepip") is None:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         _give_up(
@@ -80,6 +91,28 @@ def _make_venv() -> None:
     except (OSError, subprocess.CalledProcessError) as error:
         shutil.rmtree(_VENV, ignore_errors=True)
         _give_up(f"The virtual environment can't be made: {error}")
+
+
+def _is_quick() -> bool:
+    """Whether this Python was built with a profile of what it does most.
+
+    One that a version manager compiles mostly wasn't, and takes about 1.3 times as long for everything.
+    """
+    built_with = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    return sys.base_prefix == _DISTRIBUTION or "--enable-optimizations" in built_with
+
+
+def _quicker_python() -> str | None:
+    """Return the distribution's Python, where it is new enough and can make an environment."""
+    python = f"{_DISTRIBUTION}/bin/python3"
+    script = (
+        "import sys, importlib.util; "
+        f"sys.exit(sys.version_info < {_OLDEST!r} or importlib.util.find_spec('ensurepip') is None)"
+    )
+    try:
+        return None if subprocess.run([python, "-c", script], check=False, capture_output=True).returncode else python
+    except OSError:
+        return None
 
 
 def _install() -> None:

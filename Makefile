@@ -5,8 +5,9 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 BIN := $(CURDIR)/.venv/bin
-# A process a processor, four at most: each brings a PostgreSQL, a Redis and a system of its own.
-JOBS := logical
+# One more than there are processors, four at most: some wait for minutes, on alerts and on a stack. Each brings a PostgreSQL,
+# a Redis and a system of its own.
+JOBS := $(shell expr $$(nproc) + 1)
 PARALLEL = $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --maxprocesses 4 --no-loadscope-reorder)
 
 .PHONY: help setup packages up down status test tests fuzz lint fmt bench dashboards

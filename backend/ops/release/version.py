@@ -89,10 +89,10 @@ def revisions(version: Version) -> list[str]:
     Raises:
         StackError: its alembic can't tell.
     """
-    # What was laid out never changes.
+    # What was laid out never changes. A machine that lost its power may have left an empty file.
     kept = version.backend.with_name("revisions")
-    if kept.exists():
-        return kept.read_text().split()
+    if kept.exists() and (known := kept.read_text().split()):
+        return known
     asked = subprocess.run(
         [str(version.python), "-m", "alembic", "history"],
         cwd=version.backend,

@@ -81,6 +81,8 @@ def test_revisions_are_asked_for_once(tmp_path: Path) -> None:
     )
     python.chmod(0o755)
     made = Version("123456789abc", backend, python)
+    # Of a machine that lost its power.
+    (tmp_path / "revisions").touch()
     assert [version.revisions(made) for _ in range(2)] == [["bbbbbbbbbbbb", "aaaaaaaaaaaa"]] * 2
     assert (tmp_path / "asked").read_text() == "asked\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["asked", "backend", "python", "revisions"]
